@@ -1,0 +1,101 @@
+/**
+ * Parses with the package's own parser, and refuses what may not run: `$random`, `$shuffle` and `$eval` (a retry must give the same answer,
+ * and code must be visible when a pipeline is applied), and regexes that RE2 cannot run.
+ */
+import jsonata from "jsonata";
+import { invalidExpression, JsonataFailure } from "./failure.ts";
+import type { ExpressionLimits } from "./limits.ts";
+import { linearProgram } from "./regex.ts";
+
+/** The parser's nodes. The package's own type misses most members, so this one was written from its parser. */
+export type Node = {
+  readonly type: string;
+  readonly value?: unknown;
+  readonly position?: number;
+  readonly steps?: readonly Node[];
+  readonly stages?: readonly Stage[];
+  readonly predicate?: readonly Stage[];
+  readonly group?: Group;
+  readonly expressions?: readonly Node[];
+  readonly expression?: Node;
+  readonly arguments?: readonly Node[];
+  readonly procedure?: Node;
+  readonly body?: Node;
+  readonly condition?: Node;
+  readonly then?: Node;
+  readonly else?: Node;
+  readonly lhs?: Node | readonly (readonly [Node, Node])[];
+  readonly rhs?: Node;
+  readonly terms?: readonly { readonly descending: boolean; readonly expression: Node }[];
+  readonly pattern?: Node;
+  readonly update?: Node;
+  readonly delete?: Node;
+  readonly keepArray?: boolean;
+  readonly keepSingletonArray?: boolean;
+  readonly consarray?: boolean;
+  readonly tuple?: boolean;
+  readonly focus?: string;
+  readonly index?: string;
+  readonly ancestor?: unknown;
+  readonly thunk?: boolean;
+  readonly signature?: unknown;
+};
+export type Stage = { readonly type: string; readonly expr: Node };
+export type Group = { readonly lhs: readonly (readonly [Node, Node])[]; readonly position?: number };
+
+export type Parsed = { readonly source: string; readonly root: Node; readonly package: jsonata.Expression };
+
+const refused: Record<string, string> = {
+  random: "a retry must give the same answer: use a member of the record instead",
+  shuffle: "a retry must give the same answer: sort by a member of the record instead",
+  eval: "write the expression out: it must be known when the pipeline is applied",
+};
+
+/** @throws OneDataError `expression.invalid` with the position and what to do. */
+export function parseExpression(source: string, limits: ExpressionLimits, options: jsonata.JsonataOptions): Parsed {
+  if (source.length > limits.maxSourceLength) {
+    const cause = new JsonataFailure("too_long", { message: `${source.length} characters, at most ${limits.maxSourceLength} are allowed` });
+    throw invalidExpression(source, cause, "split it over several steps");
+  }
+  let expression: jsonata.Expression;
+  try {
+    expression = jsonata(source, options);
+  } catch (error) {
+    throw invalidExpression(source, error, "see https://docs.jsonata.org for the language");
+  }
+  const root = expression.ast() as unknown as Node; // the package's type misses most members
+  forEachNode(root, (node) => refuse(source, node));
+  return { source, root, package: expression };
+}
+
+function refuse(source: string, node: Node): void {
+  if (node.type === "variable" && typeof node.value === "string" && Object.hasOwn(refused, node.value)) {
+    const cause = new JsonataFailure("refused", { position: node.position, message: `$${node.value} is not allowed` });
+    throw invalidExpression(source, cause, refused[node.value] ?? "leave it out");
+  }
+  if (node.type === "regex" && node.value instanceof RegExp) {
+    try {
+      linearProgram(node.value);
+    } catch (error) {
+      const message = `the regex ${String(node.value)} cannot run: ${error instanceof Error ? error.message : String(error)}`;
+      const cause = new JsonataFailure("regex", { position: node.position, message });
+      throw invalidExpression(source, cause, "regexes run on RE2, which has no lookaround and no backreferences");
+    }
+  }
+}
+
+/** Visits every node once; members that hold no nodes (positions, slots, signatures) are skipped by their shape. */
+export function forEachNode(root: Node, visit: (node: Node) => void): void {
+  const pending: unknown[] = [root];
+  const seen = new Set<object>();
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    if (typeof next !== "object" || next === null || next instanceof RegExp || seen.has(next)) continue;
+    seen.add(next);
+    if (isNode(next)) visit(next);
+    pending.push(...Object.values(next).filter((member) => member !== undefined));
+  }
+}
+
+function isNode(value: object): value is Node {
+  return "type" in value && typeof value.type === "string";
+}
