@@ -1,0 +1,124 @@
+/**
+ * The connections of one process to Postgres, each with the session settings its statements need.
+ *
+ * Invariants:
+ * 1. Statements of the hot path run on connections with seqscan, hash join, merge join and bitmap scan off: on just-analysed empty tables the default
+ *    planner took 1.8 s for one claim and stopped the engine.
+ * 2. Capture and completion commit synchronously; claims, releases and renewals need not: losing one in a crash only repeats work behind the fence.
+ * 3. 64-bit integers are `bigint` in JavaScript, everywhere.
+ * 4. No transaction pooler: sessions keep prepared statements and settings.
+ */
+import { randomUUID } from "node:crypto";
+import postgres from "postgres";
+
+export type Sql = postgres.Sql<{ bigint: bigint }>;
+export type Transaction = postgres.TransactionSql<{ bigint: bigint }>;
+
+export type StoreOptions = {
+  /** Of the general pool; the hot path has its own connections besides. */
+  readonly maxConnections?: number;
+  /** Connections that write capture groups: one commit in flight each. */
+  readonly captureConnections?: number;
+  readonly completionConnections?: number;
+  readonly applicationName?: string;
+};
+
+export interface Store extends AsyncDisposable {
+  readonly url: string;
+  /** General pool: control plane, reads. */
+  readonly sql: Sql;
+  /** Capture groups. Each connection has an application name of its own, so a lost one can be found and ended (`capture.ts`). */
+  readonly capture: CaptureConnections;
+  /** One connection for claims. */
+  readonly claim: Sql;
+  /** Completions: synchronous commits. */
+  readonly completion: Sql;
+  /** Releases, renewals, reclaims, wake-ups. */
+  readonly lease: Sql;
+}
+
+export interface CaptureConnections {
+  /** Runs `work` alone on a free connection; waits when all are taken. */
+  use<T>(work: (connection: CaptureConnection) => Promise<T>): Promise<T>;
+}
+
+export type CaptureConnection = { readonly sql: Sql; readonly applicationName: string };
+
+const PLANNER = { enable_seqscan: "off", enable_hashjoin: "off", enable_mergejoin: "off", enable_bitmapscan: "off", plan_cache_mode: "force_generic_plan" };
+
+/** A `postgres` client with this package's types. The caller ends it. */
+export function connect(url: string, { max, applicationName, parameters = {} }: { max: number; applicationName: string; parameters?: Record<string, string> }): Sql {
+  return postgres(url, {
+    max,
+    onnotice: () => undefined,
+    types: { bigint: postgres.BigInt },
+    connection: { application_name: applicationName, ...parameters },
+    connect_timeout: 10,
+    max_lifetime: null,
+    backoff: (attempt) => Math.min(0.05 * 2 ** attempt, 2),
+  });
+}
+
+/** Opens the pools; connections are made on first use. Disposing waits up to five seconds for running statements. */
+export function openStore(url: string, options: StoreOptions = {}): Store {
+  const name = options.applicationName ?? "onedata";
+  const sql = connect(url, { max: options.maxConnections ?? 10, applicationName: name, parameters: { synchronous_commit: "on" } });
+  const claim = connect(url, { max: 1, applicationName: `${name}-claim`, parameters: { ...PLANNER, synchronous_commit: "off" } });
+  const completion = connect(url, { max: options.completionConnections ?? 4, applicationName: `${name}-completion`, parameters: { ...PLANNER, synchronous_commit: "on" } });
+  const lease = connect(url, { max: 2, applicationName: `${name}-lease`, parameters: { ...PLANNER, synchronous_commit: "off" } });
+  const capture = openCaptureConnections(url, name, options.captureConnections ?? 2);
+  const end = async (): Promise<void> => {
+    await Promise.all([sql, claim, completion, lease, ...capture.all].map((pool) => pool.end({ timeout: 5 })));
+  };
+  return { url, sql, capture, claim, completion, lease, [Symbol.asyncDispose]: end };
+}
+
+function openCaptureConnections(url: string, name: string, count: number): CaptureConnections & { readonly all: readonly Sql[] } {
+  const connections = Array.from({ length: count }, (): CaptureConnection => {
+    // 63 bytes is the longest name Postgres keeps.
+    const applicationName = `${name.slice(0, 20)}-c-${randomUUID()}`;
+    // A capture behind an application's open transaction on the same idempotency key waits this long and no longer.
+    const parameters = { ...PLANNER, synchronous_commit: "on", lock_timeout: "300ms" };
+    return { sql: connect(url, { max: 1, applicationName, parameters }), applicationName };
+  });
+  const free = [...connections];
+  const waiting: ((connection: CaptureConnection) => void)[] = [];
+  const take = (): Promise<CaptureConnection> => {
+    const connection = free.pop();
+    return connection === undefined ? new Promise((given) => waiting.push(given)) : Promise.resolve(connection);
+  };
+  return {
+    all: connections.map((connection) => connection.sql),
+    async use(work) {
+      const connection = await take();
+      try {
+        return await work(connection);
+      } finally {
+        const next = waiting.shift();
+        if (next === undefined) free.push(connection);
+        else next(connection);
+      }
+    },
+  };
+}
+
+/** SQLSTATE of a Postgres error, or the client's own code of a broken connection. */
+export const sqlStateOf = (error: unknown): string | undefined =>
+  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+
+/** Whether the connection broke, so that it is not known what the server did. */
+export function isConnectionLost(error: unknown): boolean {
+  const code = sqlStateOf(error) ?? "";
+  return /^(CONNECTION_|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EHOSTUNREACH)/.test(code) || code.startsWith("08") || code === "57P01" || code === "57P02" || code === "57P03";
+}
+
+/** Runs `work`; when a day's partition is missing, makes it and tries once more. */
+export async function withPartitions<T>(sql: Sql, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(sqlStateOf(error) === "23514" && error instanceof Error && error.message.includes("no partition of relation"))) throw error;
+    await sql`select onedata.ensure_partitions(2)`;
+    return work();
+  }
+}

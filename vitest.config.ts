@@ -1,0 +1,22 @@
+/** Three projects by file name: `*.conformance.test.ts`, `*.scenario.test.ts`, and every other `*.test.ts` as unit. */
+import { defineConfig } from "vitest/config";
+
+const ignored = ["**/node_modules/**", "**/dist/**"];
+const shared = {
+  // Packages resolve to their TypeScript source, as in development; no build is needed to test.
+  ssr: { resolve: { conditions: ["source"], externalConditions: ["source"] } },
+  resolve: { conditions: ["source"] },
+};
+const test = { environment: "node" as const, retry: 0, testTimeout: 30_000, hookTimeout: 60_000 };
+
+export default defineConfig({
+  ...shared,
+  test: {
+    globalSetup: ["libs/store/src/test-server-setup.ts"],
+    projects: [
+      { ...shared, test: { ...test, name: "unit", include: ["**/*.test.ts"], exclude: [...ignored, "**/*.conformance.test.ts", "**/*.scenario.test.ts"] } },
+      { ...shared, test: { ...test, name: "conformance", include: ["**/*.conformance.test.ts"], exclude: ignored } },
+      { ...shared, test: { ...test, name: "scenario", include: ["**/*.scenario.test.ts"], exclude: ignored, testTimeout: 120_000 } },
+    ],
+  },
+});
