@@ -16,15 +16,19 @@ export const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** @type {{ name: string; outputs: string[]; run: (out: string) => void | Promise<void> }[]} `run` writes `outputs` below the folder `out`. */
 const steps = [
-  { name: "messages and definitions (ts-proto), options (protoc-gen-es)", outputs: ["libs/contracts/src/gen"], run: async (out) => {
-    run("buf", ["generate", "--output", out]);
-    const image = join(out, "image.binpb");
-    run("buf", ["build", "--output", image]);
-    const bytes = readFileSync(image);
-    rmSync(image);
-    await writeImage(bytes, join(out, "libs/contracts/src/gen"));
-    await writeBarrels(bytes, join(out, "libs/contracts/src/gen"));
-  } },
+  {
+    name: "messages and definitions (ts-proto), options (protoc-gen-es)",
+    outputs: ["libs/contracts/src/gen"],
+    run: async (out) => {
+      run("buf", ["generate", "--output", out]);
+      const image = join(out, "image.binpb");
+      run("buf", ["build", "--output", image]);
+      const bytes = readFileSync(image);
+      rmSync(image);
+      await writeImage(bytes, join(out, "libs/contracts/src/gen"));
+      await writeBarrels(bytes, join(out, "libs/contracts/src/gen"));
+    },
+  },
 ];
 
 async function main(check) {
@@ -39,10 +43,18 @@ async function main(check) {
     }
   }
   if (check && stale.length > 0) {
-    console.error(`${stale.length} generated file(s) do not match their sources; run \`npm run gen\` and commit:\n${stale.map(({ path, why }) => `  ${why.padEnd(9)} ${path}`).join("\n")}`);
+    console.error(
+      `${stale.length} generated file(s) do not match their sources; run \`npm run gen\` and commit:\n${stale.map(({ path, why }) => `  ${why.padEnd(9)} ${path}`).join("\n")}`,
+    );
     process.exit(1);
   }
-  console.log(check ? "generated files are fresh" : stale.length === 0 ? "nothing changed" : stale.map(({ path, why }) => `${why.padEnd(9)} ${path}`).join("\n"));
+  console.log(
+    check
+      ? "generated files are fresh"
+      : stale.length === 0
+        ? "nothing changed"
+        : stale.map(({ path, why }) => `${why.padEnd(9)} ${path}`).join("\n"),
+  );
 }
 
 /** Makes `to` equal to `from`, or only says what differs. Unchanged files keep their modification time, so compilers stay incremental. */
@@ -51,7 +63,13 @@ function sync(from, to, check) {
   const changes = [];
   for (const file of new Set([...wanted, ...filesIn(to)])) {
     const [source, target] = file === "" ? [from, to] : [join(from, file), join(to, file)];
-    const why = !wanted.has(file) ? "left over" : !existsSync(target) ? "missing" : readFileSync(source).equals(readFileSync(target)) ? undefined : "stale";
+    const why = !wanted.has(file)
+      ? "left over"
+      : !existsSync(target)
+        ? "missing"
+        : readFileSync(source).equals(readFileSync(target))
+          ? undefined
+          : "stale";
     if (why === undefined) continue;
     changes.push({ path: relative(root, target), why });
     if (check) continue;

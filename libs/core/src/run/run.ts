@@ -1,0 +1,95 @@
+/** A run as the executor sees it: events of many batches, grouped by pipeline version, all of one route. */
+import type { loadV1, transformV1 } from "@onedata/contracts";
+import type { ErrorCode } from "../errors/catalogue.ts";
+import type { Plan } from "../plan/plan.ts";
+import type { ServiceFault } from "./call-fault.ts";
+
+export type RunEvent = {
+  /** Where effects say they come from: for replays the source event, not the copy. */
+  readonly source: { readonly batchId: bigint; readonly n: number; readonly generation: number };
+  /** JSON text, UTF-8, as captured. */
+  readonly json: Uint8Array;
+  readonly timeUnixNanos: bigint;
+  /** What an earlier attempt has done already. */
+  readonly progress?: { readonly sinksDone: readonly string[]; readonly tries: number };
+};
+
+export type RunGroup = {
+  readonly pipeline: string;
+  readonly version: number;
+  readonly tenant: string;
+  readonly plan: Plan;
+  readonly events: readonly RunEvent[];
+};
+
+export type DeadCause = {
+  readonly step: string;
+  /** Empty unless a sink refused it. */
+  readonly sink: string;
+  readonly code: string;
+  readonly message: string;
+  /** The record as it was at that step. */
+  readonly json: Uint8Array;
+};
+
+export type EventResult =
+  | { readonly kind: "delivered" }
+  | { readonly kind: "filtered"; readonly step: number }
+  | { readonly kind: "dead"; readonly causes: readonly DeadCause[] }
+  /** Not final: a record asked for a retry, or a service is down. `tries` counts the retries records asked for, never faults of services. */
+  | { readonly kind: "pending"; readonly sinksDone: readonly string[]; readonly tries: number; readonly retryAfterMs: number };
+
+/** A result that the engine stores itself, in its fenced completion. `sink` is the place of the sink in the plan. */
+export type EngineOutput = { readonly event: number; readonly sink: number; readonly k: number; readonly json: Uint8Array };
+
+export type GroupResult = { readonly events: readonly EventResult[]; readonly outputs: readonly EngineOutput[] };
+
+export type StageTiming = { readonly step: string; readonly service: string; readonly durationMs: number; readonly calls: number };
+
+export type RunResult = {
+  readonly groups: readonly GroupResult[];
+  /** Set when a service could not do its work: events it held back are pending. */
+  readonly fault: ServiceFault | undefined;
+  readonly timings: readonly StageTiming[];
+};
+
+export interface RunServices {
+  /** Throws what the transport throws; `classifyCallError` judges it. */
+  apply(service: string, request: transformV1.ApplyRequest): Promise<transformV1.ApplyResponse>;
+  write(service: string, request: loadV1.WriteRequest): Promise<loadV1.WriteResponse>;
+  /** The service answered another run well in the last 30 seconds: then an ambiguous failure is the data's. */
+  worksForOthers(service: string): boolean;
+}
+
+export type StepObservation = {
+  readonly group: number;
+  readonly event: number;
+  readonly step: string;
+  readonly outcome: "outputs" | "filtered" | "failed" | "bypassed";
+  readonly outputs: readonly Uint8Array[];
+  readonly code: string;
+  readonly message: string;
+};
+
+export interface RunDeps {
+  readonly services: RunServices;
+  readonly runId: string;
+  readonly installation: string;
+  /** Monotonic milliseconds. */
+  readonly monotonicMs: () => number;
+  /** `when` of a step over one record; throws OneDataError for a record it fails on. */
+  readonly evaluateWhen: (expression: string, json: Uint8Array, timeUnixMs: number) => boolean | Promise<boolean>;
+  /** Undefined = fine; for events that no gateway has checked. */
+  readonly checkInput?: (group: RunGroup, event: RunEvent) => { readonly code: ErrorCode; readonly message: string } | undefined;
+  /** Sees every step; previews use it, with a plan that was made without fusion. */
+  readonly observe?: (observation: StepObservation) => void;
+  /** The connection with its secret for steps and sinks that name one. */
+  readonly connection?: (tenant: string, name: string) => Promise<transformV1.Connection>;
+}
+
+/** A record asked for a retry this often: then it dies. */
+export const MAX_TRIES = 5;
+export const MAX_CALL_RECORDS = 500;
+export const MAX_CALL_BYTES = 1024 * 1024;
+/** Other languages' gRPC accept 4 MiB; what one event makes in one step may not pass this. */
+export const MAX_EVENT_BYTES = 3_500_000;
