@@ -1,0 +1,116 @@
+/**
+ * Runs records through a chain of compiled steps: parse once, every step in turn over all records, stringify once.
+ * Invariants:
+ *  1. Exactly one result per record, in the order given. A record with several outputs fails as a whole when one of them fails.
+ *  2. A data fault is that record's result; a fault of the service (a lookup that cannot answer) rejects the whole call.
+ *  3. A record that comes out as it went in keeps its text byte for byte.
+ *  4. Steps run over all records before the next step begins, so an operation that fetches does it once per call. Only real promises are awaited.
+ */
+import { type Json, OneDataError, type Outcome } from "@onedata/core";
+import { decodeUtf8, parseJson, stringifyJson } from "@onedata/formats";
+import type { PreparedRecord, RecordClock, Step } from "./operation.ts";
+
+export type InputRecord = { readonly n: number; readonly json: Uint8Array | string; readonly timeUnixMs: number };
+
+export type RecordResult =
+  | { readonly n: number; readonly kind: "outputs"; readonly outputs: readonly string[] }
+  /** `step` is the index of the step after which nothing of the record was left. */
+  | { readonly n: number; readonly kind: "filtered"; readonly step: number }
+  /** `cause` is for the log only: unknown errors have a code, but their text never crosses a process line. */
+  | { readonly n: number; readonly kind: "failed"; readonly step: number; readonly code: string; readonly message: string; readonly retryable: boolean; readonly cause?: unknown };
+
+/** Outputs one record may have at any point of the chain. */
+export const MAX_OUTPUTS_PER_RECORD = 10_000;
+
+type Slot = { readonly n: number; readonly text: string; readonly input: Json; readonly clock: RecordClock; live: Json[]; result: RecordResult | undefined };
+
+/** Throws for faults of the service only; see `Step`. */
+export async function applySteps(steps: readonly Step[], records: readonly InputRecord[]): Promise<RecordResult[]> {
+  const slots = records.map(openSlot);
+  for (const [index, step] of steps.entries()) {
+    const ready = step.prepare === undefined ? step : await step.prepare(liveRecords(slots));
+    for (const slot of slots) {
+      if (slot.result !== undefined) continue;
+      const pending = advance(slot, ready, index);
+      if (pending !== undefined) await pending;
+    }
+  }
+  return slots.map((slot) => slot.result ?? { n: slot.n, kind: "outputs", outputs: slot.live.map((record) => (record === slot.input ? slot.text : stringifyJson(record))) });
+}
+
+function openSlot({ n, json, timeUnixMs }: InputRecord): Slot {
+  try {
+    const text = typeof json === "string" ? json : decodeUtf8(json);
+    const input = parseJson(text);
+    return { n, text, input, clock: { timeUnixMs }, live: [input], result: undefined };
+  } catch (error) {
+    const message = `the record is not JSON: ${error instanceof Error ? error.message : String(error)}`;
+    return { n, text: "", input: null, clock: { timeUnixMs }, live: [], result: { n, kind: "failed", step: 0, code: "record.parse_failed", message, retryable: false } };
+  }
+}
+
+function liveRecords(slots: readonly Slot[]): PreparedRecord[] {
+  const records: PreparedRecord[] = [];
+  for (const slot of slots) if (slot.result === undefined) for (const record of slot.live) records.push({ record, clock: slot.clock });
+  return records;
+}
+
+/** Synchronous as long as the step is. */
+function advance(slot: Slot, step: Step, index: number): Promise<void> | undefined {
+  const next: Json[] = [];
+  for (let i = 0; i < slot.live.length; i++) {
+    const record = slot.live[i];
+    if (record === undefined) continue;
+    try {
+      const outcome = step.apply(record, slot.clock);
+      if (outcome instanceof Promise) return advanceSlowly(slot, step, index, { first: outcome, from: i, next });
+      if (!take(slot, outcome, index, next)) return undefined;
+    } catch (error) {
+      slot.result = toFailure(slot.n, index, error);
+      return undefined;
+    }
+  }
+  settle(slot, index, next);
+  return undefined;
+}
+
+type Progress = { readonly first: Promise<Outcome>; readonly from: number; readonly next: Json[] };
+
+async function advanceSlowly(slot: Slot, step: Step, index: number, { first, from, next }: Progress): Promise<void> {
+  try {
+    if (!take(slot, await first, index, next)) return;
+    for (const record of slot.live.slice(from + 1)) if (!take(slot, await step.apply(record, slot.clock), index, next)) return;
+  } catch (error) {
+    slot.result = toFailure(slot.n, index, error);
+    return;
+  }
+  settle(slot, index, next);
+}
+
+/** False when the record has failed. */
+function take(slot: Slot, outcome: Outcome, index: number, next: Json[]): boolean {
+  switch (outcome.kind) {
+    case "outputs":
+      for (const record of outcome.records) next.push(record);
+      if (next.length <= MAX_OUTPUTS_PER_RECORD) return true;
+      slot.result = { n: slot.n, kind: "failed", step: index, code: "record.too_large", message: `one record became more than ${MAX_OUTPUTS_PER_RECORD}: send smaller records`, retryable: false };
+      return false;
+    case "filtered":
+      return true;
+    case "failed":
+      slot.result = { n: slot.n, kind: "failed", step: index, code: outcome.code, message: outcome.message, retryable: outcome.retryable };
+      return false;
+  }
+}
+
+function settle(slot: Slot, index: number, next: Json[]): void {
+  slot.live = next;
+  if (next.length === 0) slot.result = { n: slot.n, kind: "filtered", step: index };
+}
+
+/** Rethrows what is no data fault. An unknown error is the record's: a defect that one record meets must not hold up all others. */
+function toFailure(n: number, step: number, thrown: unknown): RecordResult {
+  if (!(thrown instanceof OneDataError)) return { n, kind: "failed", step, code: "internal", message: "the operation failed unexpectedly on this record", retryable: false, cause: thrown };
+  if (thrown.row.retry !== "never") throw thrown;
+  return { n, kind: "failed", step, code: thrown.code, message: thrown.message, retryable: false };
+}

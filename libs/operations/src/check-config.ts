@@ -1,0 +1,78 @@
+/**
+ * Checks an operation's config against its description: the JSON Schema, and what a schema cannot say.
+ * `format: "jsonata"` strings are compiled as expressions, `format: "re2"` as patterns, `format: "member-path"` as paths; `x-json-schema: true` marks a JSON Schema.
+ * Every problem has a JSON Pointer into the config and says what to do.
+ */
+import { isJsonObject, type Json, type JsonObject, OneDataError, type OperationDescription, type Violation } from "@onedata/core";
+import type { Ajv2020, ErrorObject, ValidateFunction } from "ajv/dist/2020.js";
+import { compileExpression } from "./expression/index.ts";
+import { parseMemberPath } from "./member-path.ts";
+import { compileWith, createAjv, schemaProblems } from "./schema/compile-schema.ts";
+import { patternProblem } from "./schema/regexp.ts";
+import { toViolations } from "./schema/violations.ts";
+
+// A cache of pure results: a description's schema never changes.
+const validators = new WeakMap<JsonObject, ValidateFunction>();
+
+/** No violation: the config fits. Throws `config.invalid` when the description's own schema is broken (a service's fault, not the user's). */
+export function checkConfig(description: Pick<OperationDescription, "configSchema">, config: Json): readonly Violation[] {
+  let validate = validators.get(description.configSchema);
+  if (validate === undefined) {
+    validate = compileWith(createConfigAjv(), description.configSchema);
+    validators.set(description.configSchema, validate);
+  }
+  if (validate(config)) return [];
+  const errors = validate.errors ?? [];
+  const special = errors.flatMap(explain);
+  return [...toViolations(errors.filter((error) => explain(error).length === 0)), ...special];
+}
+
+/** Throws `config.invalid` with all violations. What every `compile` begins with. */
+export function requireConfig(description: OperationDescription, config: Json): JsonObject {
+  throwViolations(description, checkConfig(description, config));
+  return isJsonObject(config) ? config : {};
+}
+
+export function throwViolations(description: OperationDescription, violations: readonly Violation[]): void {
+  if (violations.length === 0) return;
+  const list = violations.map((v) => `${v.pointer === "" ? "the config" : v.pointer}: ${v.detail}`).join("; ");
+  throw new OneDataError("config.invalid", `${description.name}: ${list}`, { violations });
+}
+
+function createConfigAjv(): Ajv2020 {
+  const ajv = createAjv();
+  ajv.addFormat("jsonata", (source: string) => expressionProblem(source) === undefined);
+  ajv.addFormat("re2", (source: string) => patternProblem(source) === undefined);
+  ajv.addFormat("member-path", (text: string) => pathProblem(text) === undefined);
+  ajv.addKeyword({ keyword: "x-json-schema", schemaType: "boolean", validate: (on: boolean, schema: Json) => !on || schemaProblems(schema).length === 0, error: { message: "must be a JSON Schema" } });
+  return ajv;
+}
+
+/** The real reasons behind the formats and keywords above. */
+function explain(error: ErrorObject): Violation[] {
+  // `verbose` makes ajv keep the value; it came in as JSON.
+  const value = error.data as Json | undefined;
+  if (error.keyword === "x-json-schema") return schemaProblems(value ?? null).map((v) => ({ ...v, pointer: error.instancePath + v.pointer }));
+  if (error.keyword !== "format" || typeof value !== "string") return [];
+  const format: unknown = error.params["format"];
+  const detail = format === "jsonata" ? expressionProblem(value) : format === "re2" ? patternProblem(value) : format === "member-path" ? pathProblem(value) : undefined;
+  return detail === undefined ? [] : [{ pointer: error.instancePath, code: String(format), detail }];
+}
+
+function expressionProblem(source: string): string | undefined {
+  try {
+    compileExpression(source);
+    return undefined;
+  } catch (error) {
+    return OneDataError.from(error).message;
+  }
+}
+
+function pathProblem(text: string): string | undefined {
+  try {
+    parseMemberPath(text);
+    return undefined;
+  } catch (error) {
+    return OneDataError.from(error).message;
+  }
+}

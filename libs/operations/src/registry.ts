@@ -1,0 +1,11 @@
+/** Every operation of this library. A new one is a folder and a line here. */
+import type { Operation } from "./operation.ts";
+import { recordFilter } from "./record.filter/operation.ts";
+import { recordMap } from "./record.map/operation.ts";
+import { recordValidate } from "./record.validate/operation.ts";
+
+export const operations: readonly Operation[] = [recordMap, recordFilter, recordValidate];
+
+export function findOperation(name: string): Operation | undefined {
+  return operations.find((operation) => operation.description.name === name);
+}
