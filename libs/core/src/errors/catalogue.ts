@@ -57,6 +57,7 @@ export const catalogue = {
   "import.not_found": row(404, "NOT_FOUND", "never", "No such import"),
   "import.conflict": row(409, "ABORTED", "never", "The import's state does not allow this"),
   "import.malformed": row(400, "INVALID_ARGUMENT", "never", "The import cannot be read"),
+  "import.row_malformed": row(422, "INVALID_ARGUMENT", "never", "A row of the import cannot be read"),
   "operation.not_found": row(404, "NOT_FOUND", "never", "No such operation"),
   "connection.not_found": row(404, "NOT_FOUND", "never", "No such connection"),
   "connection.in_use": row(409, "FAILED_PRECONDITION", "never", "The connection is used by a pipeline"),
@@ -79,6 +80,7 @@ export const catalogue = {
   "sink.rejected": row(422, "INVALID_ARGUMENT", "never", "The sink refused this record"),
   // services behind the engine
   "service.unavailable": row(503, "UNAVAILABLE", "later", "A service cannot be reached"),
+  "service.lost": row(503, "UNAVAILABLE", "later", "The connection to a service was lost while a call was in flight"),
   "service.failed": row(503, "UNAVAILABLE", "later", "A service failed"),
   "contract.breach": row(502, "INTERNAL", "later", "A service broke its contract"),
   "sink.unavailable": row(503, "UNAVAILABLE", "later", "A sink cannot be reached"),
