@@ -278,9 +278,9 @@ create table onedata.dead_letters (
   n int not null,
   generation int not null default 0,
   version int,
-  -- id of the step, or of the sink
+  -- id of the step; the sink's, when a sink refused the record
   step text,
-  sink smallint,
+  sink text,
   code text not null,
   fingerprint text not null,
   message text not null,

@@ -1,0 +1,145 @@
+/**
+ * The claim: one statement that gives a run its batches.
+ *
+ * Rules kept (each was measured or closes a hole):
+ * 1. A loose scan finds the lanes with waiting batches; it starts where the last claim stopped and looks at no more than $9 lanes, so 10,000 waiting
+ *    lanes cost no more than 200.
+ * 2. Within one route, batches are taken by (events before it in its lane + its own) / weight: water-filling. Equal shares, the rest to whoever has more.
+ *    By `bef` alone every lane's first batch is free and full bulk batches fill every claim; oldest-first makes live events wait behind a backlog.
+ * 3. A tenth of the run is reserved for bulk, cut on its own: live load never starves an import.
+ * 4. An ordered lane is in one run at a time: its row is locked before queue rows, and `claims` tells whether it moved since this statement's snapshot (its
+ *    head could have been put back with a delay, and later batches would overtake it). What is taken is always its unbroken head.
+ * 5. Locks are taken sorted, lanes before queue rows, all with SKIP LOCKED: claims neither wait nor deadlock.
+ * 6. Suspects stand outside: they run alone (`CLAIM_SUSPECT`).
+ *
+ * $1 route or null, $2 routes to skip when $1 is null, $3 run, $4 owner, $5 most events, $6 most bytes, $7 fewest events, $8 lane after which to start,
+ * $9 most lanes, $10 milliseconds to the run's deadline, $11 own seed or null, $12 seeds of all engines, $13 preferred batches, $14 bulk reserve in events.
+ */
+const LANE_IS_FREE = `p.state <> 'paused' and l.run_id is null and (l.blocked_until is null or l.blocked_until <= clock_timestamp())`;
+
+const HEAD_OF_LANES = `
+after_lane as (
+  (select q.lane_id from onedata.queue q where q.run_id is null and q.lane_id > $8::bigint order by q.lane_id, q.seq limit 1)
+  union all
+  select x.lane_id from after_lane t cross join lateral (
+    select q.lane_id from onedata.queue q where q.run_id is null and q.lane_id > t.lane_id order by q.lane_id, q.seq limit 1) x
+), upto_lane as (
+  (select q.lane_id from onedata.queue q where q.run_id is null and q.lane_id <= $8::bigint order by q.lane_id, q.seq limit 1)
+  union all
+  select x.lane_id from upto_lane t cross join lateral (
+    select q.lane_id from onedata.queue q where q.run_id is null and q.lane_id > t.lane_id and q.lane_id <= $8::bigint order by q.lane_id, q.seq limit 1) x
+)`;
+
+/** The lateral subquery with OFFSET 0 keeps the planner from starting at `lanes`, of which there may be many more than waiting ones. */
+const WAITING_LANES = `(select lane_id from after_lane union all select lane_id from upto_lane) w
+    cross join lateral (
+      select l.id, l.tenant_id, l.pipeline_id, l.route, l.class, l.ordered, l.weight, l.claims, p.active_version
+        from onedata.lanes l join onedata.pipelines p on p.id = l.pipeline_id
+       where l.id = w.lane_id and ${LANE_IS_FREE}
+         and ($11::bigint is null or hashint8extended(l.id, $11::bigint) = (select max(hashint8extended(l.id, s)) from unnest($12::bigint[]) s))
+      offset 0) l`;
+
+const lease = (run: string, owner: string, deadlineMs: string): string =>
+  `run_id = ${run}::uuid, owner = ${owner}::uuid, state = 'leased', attempt = q.attempt + 1, run_deadline = clock_timestamp() + make_interval(secs => ${deadlineMs}::float8 / 1000)`;
+
+export const CLAIM = `
+with recursive ${HEAD_OF_LANES},
+chosen as materialized (
+  select coalesce($1::text, (select l.route from ${WAITING_LANES} where not l.route = any($2::text[]) limit 1)) as route
+), lane as materialized (
+  select l.*, row_number() over () as position from ${WAITING_LANES} where l.route = (select route from chosen) limit $9::int
+), limits as materialized (
+  select greatest(4, 2 * $5::int / greatest(1, count(*)))::int as per_lane from lane
+), candidate as materialized (
+  select l.id as lane_id, l.tenant_id, l.pipeline_id, l.class, l.ordered, l.claims, l.active_version, c.batch_id, c.seq, c.n, c.bytes, c.rn,
+         c.filled / l.weight as level, (not l.ordered and c.batch_id = any($13::bigint[])) as preferred
+    from lane l cross join lateral (
+      select z.batch_id, z.seq, z.n, z.bytes, row_number() over o as rn, sum(z.n) over o as filled, bool_or(z.stops) over o as stopped
+        from (select q.batch_id, q.seq, q.n, q.bytes, (q.suspect or coalesce(q.available_at > clock_timestamp(), false)) as stops
+                from onedata.queue q where q.lane_id = l.id and q.run_id is null
+                 and (l.ordered or not (q.suspect or coalesce(q.available_at > clock_timestamp(), false)))
+               order by q.seq limit (select per_lane from limits)) z
+      window o as (order by z.seq)) c
+   where not c.stopped and c.filled - c.n < $5::int
+), shared as materialized (
+  select z.*, z.class = 'bulk' and (z.before = 0 or z.before + z.n <= $14::int) as reserved
+    from (select *, sum(n) over (partition by class order by level, seq) - n as before from candidate) z
+), cut as materialized (
+  select * from (
+    select s.*, sum(n) over o - n as events_before, sum(bytes::bigint) over o as bytes_with
+      from shared s window o as (order by reserved desc, preferred desc, level, seq)) z
+   where events_before = 0 or (events_before + n <= $5::int and bytes_with <= $6::int)
+), enough as materialized (
+  select coalesce(sum(n), 0) >= $7::int as yes, count(*)::int as picked from cut
+), held as materialized (
+  select l.id from (select lane_id, min(claims) as claims from cut where ordered group by lane_id) c
+    join onedata.lanes l on l.id = c.lane_id
+   where (select yes from enough) and l.run_id is null and l.claims = c.claims
+   order by l.id for no key update of l skip locked
+), locked as materialized (
+  select q.batch_id, c.lane_id, c.seq, c.ordered, c.rn, c.active_version, c.pipeline_id, c.tenant_id, c.class
+    from cut c join onedata.queue q on q.batch_id = c.batch_id
+   where (select yes from enough) and (not c.ordered or c.lane_id in (select id from held))
+     and q.run_id is null and not q.suspect and coalesce(q.available_at <= clock_timestamp(), true)
+   order by q.batch_id for update of q skip locked
+), mine as materialized (
+  select * from (select k.*, row_number() over (partition by lane_id order by seq) as place from locked k) z where not ordered or rn = place
+), taken as (
+  update onedata.queue q set ${lease("$3", "$4", "$10")}, version = coalesce(q.version, m.active_version)
+    from mine m where q.batch_id = m.batch_id
+  returning q.batch_id, q.seq, q.lane_id, q.n, q.bytes, q.version, q.attempt, q.failures, q.generation, q.kind, q.import_id, q.job_id, q.progress,
+            m.pipeline_id, m.tenant_id, m.class, m.ordered
+), taken_lanes as (
+  update onedata.lanes set run_id = $3::uuid, claims = claims + 1 where id in (select lane_id from mine where ordered)
+)
+select t.*, e.picked, (select route from chosen) as route, (select id from lane order by position desc limit 1) as last_lane
+  from enough e left join taken t on true order by t.seq`;
+
+/**
+ * One suspect batch of any eligible lane, alone. On an ordered lane only its head: what stands before it goes first.
+ * $1 routes to skip, $2 run, $3 owner, $4 milliseconds to the deadline.
+ */
+export const CLAIM_SUSPECT = `
+with head as materialized (
+  select q.batch_id, l.id as lane_id, l.tenant_id, l.pipeline_id, l.class, l.ordered, l.claims, l.route, p.active_version
+    from onedata.queue q join onedata.lanes l on l.id = q.lane_id join onedata.pipelines p on p.id = l.pipeline_id
+   where q.run_id is null and q.suspect and coalesce(q.available_at <= clock_timestamp(), true) and ${LANE_IS_FREE}
+     and not l.route = any($1::text[])
+     and (not l.ordered or not exists (select from onedata.queue o where o.lane_id = l.id and o.run_id is null and o.seq < q.seq))
+   order by q.seq limit 8
+), held as materialized (
+  select l.id from onedata.lanes l join head h on h.lane_id = l.id and h.ordered
+   where l.run_id is null and l.claims = h.claims order by l.id for no key update of l skip locked
+), mine as materialized (
+  select q.batch_id, h.lane_id, h.tenant_id, h.pipeline_id, h.class, h.ordered, h.route, h.active_version
+    from head h join onedata.queue q on q.batch_id = h.batch_id
+   where q.run_id is null and (not h.ordered or h.lane_id in (select id from held)) order by q.batch_id limit 1 for update of q skip locked
+), taken as (
+  update onedata.queue q set ${lease("$2", "$3", "$4")}, version = coalesce(q.version, m.active_version) from mine m where q.batch_id = m.batch_id
+  returning q.batch_id, q.seq, q.lane_id, q.n, q.bytes, q.version, q.attempt, q.failures, q.generation, q.kind, q.import_id, q.job_id, q.progress,
+            m.pipeline_id, m.tenant_id, m.class, m.ordered, m.route
+), taken_lanes as (
+  update onedata.lanes set run_id = $2::uuid, claims = claims + 1 where id in (select lane_id from mine where ordered)
+)
+select t.*, 1 as picked, null::bigint as last_lane from taken t`;
+
+/**
+ * Which routes have waiting work, and how much, looked at up to $2 batches per lane: what an idle or choosing engine asks. $1 most lanes.
+ * Lanes that may not run now (paused, blocked, held by a run) do not count.
+ */
+export const WAITING_ROUTES = `
+with recursive waiting as (
+  (select q.lane_id from onedata.queue q where q.run_id is null order by q.lane_id, q.seq limit 1)
+  union all
+  select x.lane_id from waiting t cross join lateral (
+    select q.lane_id from onedata.queue q where q.run_id is null and q.lane_id > t.lane_id order by q.lane_id, q.seq limit 1) x
+), lane as materialized (
+  select l.* from (select lane_id from waiting limit $1::int) w cross join lateral (
+    select l.id, l.route from onedata.lanes l join onedata.pipelines p on p.id = l.pipeline_id where l.id = w.lane_id and ${LANE_IS_FREE} offset 0) l
+)
+select l.route, count(*)::int as lanes, sum(h.events)::int as events, sum(h.suspects)::int as suspects, min(h.first_seq) as first_seq
+  from lane l cross join lateral (
+    select coalesce(sum(z.n) filter (where not z.suspect), 0) as events, count(*) filter (where z.suspect) as suspects, min(z.seq) as first_seq
+      from (select q.n, q.seq, q.suspect from onedata.queue q where q.lane_id = l.id and q.run_id is null and coalesce(q.available_at <= clock_timestamp(), true)
+             order by q.seq limit $2::int) z) h
+ where h.first_seq is not null group by l.route order by min(h.first_seq)`;

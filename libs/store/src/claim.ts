@@ -1,0 +1,154 @@
+/**
+ * Claims: what an engine asks for work with. `claim-sql.ts` has the statements and their rules.
+ *
+ * Duty: retry at once after a claim that lost all it picked to another engine; prefer the own slice of the lanes; remember where to look next.
+ * Non-duty: when to claim (a wake-up, the end of a run, a full claim), and how many runs a route may have open.
+ */
+import { type BatchId, type LaneId, type PipelineId, type TenantId } from "@onedata/core";
+import { CLAIM, CLAIM_SUSPECT, WAITING_ROUTES } from "./claim-sql.ts";
+import type { LaneClass } from "./capture-batches.ts";
+import type { Store } from "./connection.ts";
+
+export const RUN_TARGET_EVENTS = 500;
+export const RUN_TARGET_BYTES = 1024 * 1024;
+const MAX_LANES = 200;
+const BULK_RESERVE = 0.1;
+const IMMEDIATE_RETRIES = 3;
+
+/** What earlier attempts left: the ordinals without a final verdict, each with the retries its record asked for and the sinks that have it. */
+export type Progress = readonly { readonly n: number; readonly tries: number; readonly sinksDone: readonly string[] }[];
+
+export type ClaimedBatch = {
+  readonly batchId: BatchId;
+  readonly seq: bigint;
+  readonly laneId: LaneId;
+  readonly laneClass: LaneClass;
+  readonly ordered: boolean;
+  readonly tenantId: TenantId;
+  readonly pipelineId: PipelineId;
+  readonly version: number;
+  readonly n: number;
+  readonly bytes: number;
+  /** Numbers the claims of this batch. */
+  readonly attempt: number;
+  /** Crashes with this batch in flight. */
+  readonly failures: number;
+  readonly kind: "capture" | "replay" | "backfill" | "shadow";
+  readonly generation: number;
+  readonly importId: bigint | undefined;
+  readonly jobId: bigint | undefined;
+  readonly progress: Progress | undefined;
+};
+
+export type ClaimedRun = {
+  readonly runId: string;
+  readonly route: string;
+  readonly batches: readonly ClaimedBatch[];
+  readonly events: number;
+  /** Batches that were picked and taken by somebody else in between. */
+  readonly lost: number;
+  readonly suspect: boolean;
+};
+
+export type ClaimOptions = {
+  /** UUID made by the claimer: a counter could be issued twice after a failover. */
+  readonly runId: string;
+  /** The engine's incarnation. */
+  readonly owner: string;
+  /** Absent: the first route in rotation that is not skipped. */
+  readonly route?: string;
+  readonly skipRoutes?: readonly string[];
+  readonly maxEvents?: number;
+  readonly maxBytes?: number;
+  /** With a run of this route open already: 80 % of the target; else 0. */
+  readonly minEvents?: number;
+  /** Moves on after every finished call: `touchRun`. */
+  readonly deadlineMs: number;
+  /** Incarnations of all living engines, this one included: each prefers its slice of the lanes. */
+  readonly engines?: readonly string[];
+  /** Pointers of a broker's message. */
+  readonly prefer?: readonly BatchId[];
+  /** Where the last claim stopped looking (`Claimer` keeps it). */
+  readonly afterLane?: LaneId | undefined;
+  readonly suspect?: boolean;
+};
+
+export type ClaimResult = { readonly run: ClaimedRun | undefined; readonly lastLane: LaneId | undefined };
+
+type Row = {
+  batch_id: BatchId | null; seq: bigint; lane_id: LaneId; class: LaneClass; ordered: boolean; tenant_id: TenantId; pipeline_id: PipelineId; version: number; n: number;
+  bytes: number; attempt: number; failures: number; kind: ClaimedBatch["kind"]; generation: number; import_id: bigint | null; job_id: bigint | null;
+  progress: Progress | null; picked: number; route: string; last_lane: LaneId | null;
+};
+
+/** One claim, with at most three immediate retries when other engines took all it picked. `run` is absent when nothing (or less than `minEvents`) waits. */
+export async function claimRun(store: Store, options: ClaimOptions): Promise<ClaimResult> {
+  const several = (options.engines?.length ?? 1) > 1 && options.suspect !== true;
+  const own = await claimOnce(store, options, several);
+  return own.run === undefined && several ? claimOnce(store, options, false) : own;
+}
+
+async function claimOnce(store: Store, options: ClaimOptions, sliced: boolean): Promise<ClaimResult> {
+  let lost = 0;
+  for (let attempt = 0; ; attempt++) {
+    const rows: readonly Row[] = await store.claim.unsafe(options.suspect === true ? CLAIM_SUSPECT : CLAIM, toParameters(options, sliced), { prepare: true });
+    const taken = rows.filter((row) => row.batch_id !== null);
+    const picked = rows[0]?.picked ?? 0;
+    lost += picked - taken.length;
+    const lastLane = rows[0]?.last_lane ?? options.afterLane;
+    if (taken.length > 0) return { run: toRun(options, taken, lost), lastLane };
+    if (picked === 0 || attempt === IMMEDIATE_RETRIES || options.suspect === true) return { run: undefined, lastLane };
+  }
+}
+
+function toParameters(options: ClaimOptions, sliced: boolean): (string | null)[] {
+  const skip = toTextArray(options.skipRoutes ?? []);
+  const deadline = String(options.deadlineMs);
+  const maxEvents = options.maxEvents ?? RUN_TARGET_EVENTS;
+  if (options.suspect === true) return [skip, options.runId, options.owner, deadline];
+  return [
+    options.route ?? null, skip, options.runId, options.owner, String(maxEvents), String(options.maxBytes ?? RUN_TARGET_BYTES), String(options.minEvents ?? 0),
+    String(options.afterLane ?? 0), String(MAX_LANES), deadline, sliced ? String(toSeed(options.owner)) : null, `{${(options.engines ?? []).map(toSeed).join(",")}}`,
+    `{${(options.prefer ?? []).join(",")}}`, String(Math.round(maxEvents * BULK_RESERVE)),
+  ];
+}
+
+/** 63 bits of the incarnation's UUID: the seed of its rendezvous hash. */
+const toSeed = (incarnation: string): bigint => BigInt(`0x${incarnation.replaceAll("-", "").slice(0, 16)}`) >> 1n;
+
+const toTextArray = (values: readonly string[]): string => `{${values.map((value) => `"${value.replace(/["\\]/g, "\\$&")}"`).join(",")}}`;
+
+function toRun(options: ClaimOptions, rows: readonly Row[], lost: number): ClaimedRun {
+  let events = 0;
+  const batches = rows.flatMap((row): ClaimedBatch[] => {
+    if (row.batch_id === null) return [];
+    events += row.n;
+    return [{
+      batchId: row.batch_id, seq: row.seq, laneId: row.lane_id, laneClass: row.class, ordered: row.ordered, tenantId: row.tenant_id, pipelineId: row.pipeline_id,
+      version: row.version, n: row.n, bytes: row.bytes, attempt: row.attempt, failures: row.failures, kind: row.kind, generation: row.generation,
+      importId: row.import_id ?? undefined, jobId: row.job_id ?? undefined, progress: row.progress ?? undefined,
+    }];
+  });
+  return { runId: options.runId, route: rows[0]?.route ?? "", batches, events, lost, suspect: options.suspect === true };
+}
+
+/** Keeps the rotation of one engine: each claim starts after the lane where the last one of that route stopped. */
+export function createClaimer(store: Store): { claim(options: Omit<ClaimOptions, "afterLane">): Promise<ClaimedRun | undefined> } {
+  const lastLanes = new Map<string, LaneId | undefined>();
+  return {
+    async claim(options) {
+      const key = options.route ?? "";
+      const { run, lastLane } = await claimRun(store, { ...options, afterLane: lastLanes.get(key) });
+      lastLanes.set(key, lastLane);
+      return run;
+    },
+  };
+}
+
+export type WaitingRoute = { readonly route: string; readonly lanes: number; /** Counted up to ten batches per lane. */ readonly events: number; readonly suspects: number };
+
+/** The routes with work that may run now, oldest first. */
+export async function readWaitingRoutes(store: Store): Promise<readonly WaitingRoute[]> {
+  const rows: readonly WaitingRoute[] = await store.claim.unsafe(WAITING_ROUTES, ["2000", "10"], { prepare: true });
+  return rows.map(({ route, lanes, events, suspects }) => ({ route, lanes, events, suspects }));
+}

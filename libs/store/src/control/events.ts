@@ -1,0 +1,282 @@
+/**
+ * What became of events, read from the append-only tables and the queue; never written here.
+ *
+ * Invariants:
+ * 1. An event's verdict is its last non-zero verdict byte over all attempts; while it has none, its batch is in the queue.
+ * 2. A replay is a batch of its own that points at the source event: the newest one answers for the event.
+ * 3. Work per call is bounded: a page looks at no more than `MAX_BATCHES_PER_PAGE` batches.
+ */
+import { type BatchId, type EventId, OneDataError, type TenantId, toBatchId } from "@onedata/core";
+import type { Sql } from "../connection.ts";
+import { getPipeline } from "./pipelines.ts";
+
+/** One attempt of the event's batch. `verdict` is the event's byte, 0 = not final in this attempt. */
+export type EventAttempt = {
+  readonly attempt: number;
+  readonly version: number | undefined;
+  readonly outcome: string;
+  readonly startedAt: Date;
+  readonly endedAt: Date;
+  /** JSON, timings per step. */
+  readonly steps: string | undefined;
+  readonly verdict: number;
+};
+
+/** Why an event is not done: its row in the queue and what that waits for. */
+export type EventWait = {
+  readonly running: boolean;
+  readonly availableAt: Date | undefined;
+  readonly attempt: number;
+  readonly failures: number;
+  readonly suspect: boolean;
+  readonly pipelineState: string;
+  readonly pipelineReason: string | undefined;
+  readonly pipelineStateChangedBy: string | undefined;
+  readonly pipelineStateChangedAt: Date | undefined;
+  readonly blockedUntil: Date | undefined;
+  readonly blockReason: string | undefined;
+  /** Batches of its lane that come before it, counted to 10,000. */
+  readonly batchesAhead: number;
+  readonly enginesAlive: number;
+  /** The database's clock. */
+  readonly now: Date;
+};
+
+export type EventDeadLetter = { readonly id: bigint; readonly step: string | undefined; readonly sink: number | undefined; readonly code: string; readonly message: string };
+
+export type EventRow = {
+  readonly id: EventId;
+  readonly pipeline: string;
+  readonly payload: string;
+  readonly orderingKey: string | undefined;
+  /** 32 hex digits. */
+  readonly traceId: string | undefined;
+  readonly capturedAt: Date;
+  readonly importId: bigint | undefined;
+  readonly attempts: readonly EventAttempt[];
+  readonly deadLetters: readonly EventDeadLetter[];
+  readonly wait: EventWait | undefined;
+};
+
+export async function getEvent(sql: Sql, tenantId: TenantId, id: EventId): Promise<EventRow> {
+  const [event] = await sql<EventRecord[]>`
+    select e.payload, e.ordering_key, encode(substr(e.trace, 1, 16), 'hex') as trace_id, onedata.time_of(b.id) as captured_at, b.import_id, coalesce(p.name, '') as pipeline
+      from onedata.batches b join onedata.events e on e.batch_id = b.id and e.n = ${id.n} left join onedata.pipelines p on p.id = b.pipeline_id
+     where b.id = ${id.batchId} and b.tenant_id = ${tenantId}`;
+  if (event === undefined) throw new OneDataError("event.not_found", `no event with this id; it may be older than the retention`);
+  const replays = await sql<{ batch_id: bigint; n: number }[]>`
+    select r.batch_id, r.n from onedata.batch_refs r join onedata.batches b on b.id = r.batch_id and b.kind = 'replay'
+     where r.src_batch_id = ${id.batchId} and r.src_n = ${id.n} and b.tenant_id = ${tenantId} order by r.batch_id limit 50`;
+  const places = [{ batch_id: id.batchId, n: id.n }, ...replays];
+  const attempts: EventAttempt[] = [];
+  for (const place of places) attempts.push(...(await listAttempts(sql, tenantId, { batchId: toBatchId(place.batch_id), n: place.n })));
+  const last = places.at(-1) ?? { batch_id: id.batchId, n: id.n };
+  const deadLetters = await sql<{ id: bigint; step: string | null; sink: number | null; code: string; message: string }[]>`
+    select id, step, sink, code, message from onedata.dead_letters
+     where tenant_id = ${tenantId} and (batch_id, n) in (select * from unnest(${places.map((p) => p.batch_id)}::bigint[], ${places.map((p) => p.n)}::int[]))
+     order by id limit 100`;
+  return {
+    id,
+    pipeline: event.pipeline,
+    payload: event.payload,
+    orderingKey: event.ordering_key ?? undefined,
+    traceId: event.trace_id ?? undefined,
+    capturedAt: event.captured_at,
+    importId: event.import_id ?? undefined,
+    attempts,
+    deadLetters: deadLetters.map((row) => ({ id: row.id, step: row.step ?? undefined, sink: row.sink ?? undefined, code: row.code, message: row.message })),
+    wait: await readWait(sql, tenantId, toBatchId(last.batch_id)),
+  };
+}
+
+export type EventSummary = {
+  readonly id: EventId;
+  readonly capturedAt: Date;
+  readonly orderingKey: string | undefined;
+  readonly traceId: string | undefined;
+  readonly importId: bigint | undefined;
+  readonly version: number | undefined;
+  readonly attempt: number;
+  /** The last non-zero verdict byte; 0 = none yet. */
+  readonly verdict: number;
+  readonly doneAt: Date | undefined;
+  /** Its batch is in the queue, in a run. */
+  readonly running: boolean;
+  readonly queued: boolean;
+};
+
+export type EventState = "waiting" | "running" | "done";
+
+export type EventPage = {
+  readonly name: string;
+  readonly limit: number;
+  /** The last event of the previous page. */
+  readonly before: EventId | undefined;
+  readonly state: EventState | undefined;
+  readonly since: Date | undefined;
+  readonly until: Date | undefined;
+};
+
+const MAX_BATCHES_PER_PAGE = 2_000;
+const BATCHES_PER_READ = 40;
+
+/** Newest first. `next` is where to go on; a page may be short, even empty, and still have a next one. */
+export async function listEvents(sql: Sql, tenantId: TenantId, page: EventPage): Promise<{ events: EventSummary[]; next: EventId | undefined }> {
+  const pipeline = await getPipeline(sql, tenantId, page.name);
+  const events: EventSummary[] = [];
+  let cursor = page.before;
+  for (let looked = 0; looked < MAX_BATCHES_PER_PAGE; looked += BATCHES_PER_READ) {
+    const batches = await sql<{ id: bigint }[]>`
+      select id from onedata.batches
+       where pipeline_id = ${pipeline.id} and tenant_id = ${tenantId} and kind = 'capture' and id <= ${cursor?.batchId ?? MAX_ID}
+         and id >= onedata.id_at(${page.since ?? EARLIEST}) and id < onedata.id_at(${page.until ?? LATEST})
+       order by id desc limit ${BATCHES_PER_READ}`;
+    const rows = await readSummaries(sql, tenantId, batches.map((row) => row.id));
+    for (const row of rows) {
+      if (cursor !== undefined && row.id.batchId === cursor.batchId && row.id.n >= cursor.n) continue;
+      if (page.state !== undefined && stateOf(row) !== page.state) continue;
+      if (events.length === page.limit) return { events, next: events.at(-1)?.id };
+      events.push(row);
+    }
+    const last = batches.at(-1);
+    if (last === undefined || batches.length < BATCHES_PER_READ) return { events, next: undefined };
+    // Everything of the last batch was looked at: the next read starts below it.
+    cursor = { batchId: toBatchId(last.id), n: 0 };
+  }
+  return { events, next: cursor };
+}
+
+/** The events of these batches, newest first, without their payloads. */
+export async function readSummaries(sql: Sql, tenantId: TenantId, batchIds: readonly bigint[]): Promise<EventSummary[]> {
+  if (batchIds.length === 0) return [];
+  const rows = await sql<SummaryRecord[]>`
+    select e.batch_id, e.n, e.ordering_key, encode(substr(e.trace, 1, 16), 'hex') as trace_id, onedata.time_of(e.batch_id) as captured_at, b.import_id,
+           q.batch_id is not null as queued, q.run_id is not null as running, coalesce(q.attempt, 0) as claims,
+           f.version, f.attempt, coalesce(f.verdict, 0) as verdict, f.ended_at
+      from onedata.batches b
+      join onedata.events e on e.batch_id = b.id
+      left join onedata.queue q on q.batch_id = b.id
+      left join lateral (
+        select r.version, r.attempt, r.ended_at, get_byte(r.verdicts, e.n) as verdict from onedata.runs r
+         where r.batch_id = b.id and length(r.verdicts) > e.n order by get_byte(r.verdicts, e.n) = 0, r.attempt desc limit 1) f on true
+     where b.id = any(${[...batchIds]}::bigint[]) and b.tenant_id = ${tenantId}
+     order by e.batch_id desc, e.n desc`;
+  return rows.map((row) => ({
+    id: { batchId: toBatchId(row.batch_id), n: row.n },
+    capturedAt: row.captured_at,
+    orderingKey: row.ordering_key ?? undefined,
+    traceId: row.trace_id ?? undefined,
+    importId: row.import_id ?? undefined,
+    version: row.version ?? undefined,
+    attempt: Math.max(row.attempt ?? 0, row.claims),
+    verdict: row.verdict,
+    doneAt: row.verdict === 0 ? undefined : (row.ended_at ?? undefined),
+    running: row.running,
+    queued: row.queued,
+  }));
+}
+
+export const stateOf = (event: { verdict: number; queued: boolean; running: boolean }): EventState =>
+  event.verdict !== 0 || !event.queued ? "done" : event.running ? "running" : "waiting";
+
+/** Events of these batches that finished after `since`, by the database's clock, oldest first. */
+export async function listFinished(sql: Sql, tenantId: TenantId, { batchIds, since }: { batchIds: readonly bigint[]; since: Date }): Promise<EventSummary[]> {
+  const fresh = await sql<{ batch_id: bigint }[]>`
+    select distinct r.batch_id from onedata.runs r where r.batch_id = any(${[...batchIds]}::bigint[]) and r.ended_at > ${since}`;
+  const events = await readSummaries(sql, tenantId, fresh.map((row) => row.batch_id));
+  return events.filter((event) => event.doneAt !== undefined && event.doneAt > since).reverse();
+}
+
+/** What a tail watches: batches of the pipeline above `above`, with those that wait, newest first; and the database's clock. */
+export async function listOpenBatches(sql: Sql, tenantId: TenantId, { name, above, limit }: { name: string; above: bigint; limit: number }): Promise<{ batchIds: bigint[]; now: Date }> {
+  const pipeline = await getPipeline(sql, tenantId, name);
+  const rows = await sql<{ id: bigint }[]>`
+    (select q.batch_id as id from onedata.queue q join onedata.lanes l on l.id = q.lane_id where l.tenant_id = ${tenantId} and l.pipeline_id = ${pipeline.id} order by q.batch_id limit ${limit})
+    union
+    (select id from onedata.batches where pipeline_id = ${pipeline.id} and tenant_id = ${tenantId} and id > ${above} order by id desc limit ${limit})`;
+  const [clock] = await sql<{ now: Date }[]>`select clock_timestamp() as now`;
+  return { batchIds: rows.map((row) => row.id), now: clock?.now ?? new Date(0) };
+}
+
+const MAX_ID = 9223372036854775807n;
+const EARLIEST = new Date(0);
+const LATEST = new Date("2200-01-01T00:00:00Z");
+
+async function listAttempts(sql: Sql, tenantId: TenantId, id: EventId): Promise<EventAttempt[]> {
+  const rows = await sql<{ attempt: number; version: number | null; outcome: string; started_at: Date; ended_at: Date; steps: string | null; verdict: number | null }[]>`
+    select r.attempt, r.version, r.outcome, r.started_at, r.ended_at, r.steps::text as steps,
+           case when length(r.verdicts) > ${id.n} then get_byte(r.verdicts, ${id.n}) end as verdict
+      from onedata.batches b join onedata.runs r on r.batch_id = b.id
+     where b.id = ${id.batchId} and b.tenant_id = ${tenantId} order by r.attempt limit 200`;
+  return rows.map((row) => ({
+    attempt: row.attempt,
+    version: row.version ?? undefined,
+    outcome: row.outcome,
+    startedAt: row.started_at,
+    endedAt: row.ended_at,
+    steps: row.steps ?? undefined,
+    verdict: row.verdict ?? 0,
+  }));
+}
+
+async function readWait(sql: Sql, tenantId: TenantId, batchId: BatchId): Promise<EventWait | undefined> {
+  const [row] = await sql<WaitRecord[]>`
+    select q.run_id is not null as running, q.available_at, q.attempt, q.failures, q.suspect, p.state, p.reason, p.state_changed_by, p.state_changed_at,
+           l.blocked_until, l.block_reason, clock_timestamp() as now,
+           (select count(*)::int from (select 1 from onedata.queue a where a.lane_id = q.lane_id and a.seq < q.seq and a.run_id is null limit 10000) ahead) as ahead,
+           (select count(*)::int from onedata.engines where alive_until > clock_timestamp()) as engines
+      from onedata.queue q join onedata.lanes l on l.id = q.lane_id left join onedata.pipelines p on p.id = l.pipeline_id
+     where q.batch_id = ${batchId} and l.tenant_id = ${tenantId}`;
+  if (row === undefined) return undefined;
+  return {
+    running: row.running,
+    availableAt: row.available_at ?? undefined,
+    attempt: row.attempt,
+    failures: row.failures,
+    suspect: row.suspect,
+    pipelineState: row.state ?? "deleting",
+    pipelineReason: row.reason ?? undefined,
+    pipelineStateChangedBy: row.state_changed_by ?? undefined,
+    pipelineStateChangedAt: row.state_changed_at ?? undefined,
+    blockedUntil: row.blocked_until ?? undefined,
+    blockReason: row.block_reason ?? undefined,
+    batchesAhead: row.ahead,
+    enginesAlive: row.engines,
+    now: row.now,
+  };
+}
+
+type EventRecord = { payload: string; ordering_key: string | null; trace_id: string | null; captured_at: Date; import_id: bigint | null; pipeline: string };
+
+type SummaryRecord = {
+  batch_id: bigint;
+  n: number;
+  ordering_key: string | null;
+  trace_id: string | null;
+  captured_at: Date;
+  import_id: bigint | null;
+  queued: boolean;
+  running: boolean;
+  claims: number;
+  version: number | null;
+  attempt: number | null;
+  verdict: number;
+  ended_at: Date | null;
+};
+
+type WaitRecord = {
+  running: boolean;
+  available_at: Date | null;
+  attempt: number;
+  failures: number;
+  suspect: boolean;
+  state: string | null;
+  reason: string | null;
+  state_changed_by: string | null;
+  state_changed_at: Date | null;
+  blocked_until: Date | null;
+  block_reason: string | null;
+  ahead: number;
+  engines: number;
+  now: Date;
+};

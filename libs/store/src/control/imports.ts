@@ -1,0 +1,119 @@
+/** Imports as people read them, and their cancellation. Receiving one is the gateway's business. */
+import { OneDataError, type TenantId } from "@onedata/core";
+import type { Sql, Transaction } from "../connection.ts";
+import { type Actor, recordChange } from "./audit.ts";
+import { getPipeline } from "./pipelines.ts";
+
+export type ImportState = "receiving" | "interrupted" | "processing" | "done" | "cancelled" | "failed";
+
+export type ImportProgress = {
+  readonly id: bigint;
+  readonly pipeline: string;
+  readonly state: ImportState;
+  readonly reason: string | undefined;
+  readonly accepted: number;
+  readonly rejected: number;
+  readonly delivered: number;
+  readonly filtered: number;
+  readonly dead: number;
+  /** Where a cut-off upload goes on: decompressed bytes and lines that are committed. */
+  readonly sourceBytes: number;
+  readonly sourceLines: number;
+  readonly createdAt: Date;
+  readonly finishedAt: Date | undefined;
+};
+
+export type RejectRow = { readonly line: number; readonly code: string; readonly message: string; readonly excerpt: string };
+
+const notFound = (): OneDataError => new OneDataError("import.not_found", "no import with this id");
+
+export async function getImportProgress(sql: Sql | Transaction, tenantId: TenantId, id: bigint): Promise<ImportProgress> {
+  const [row] = await selectImports(sql, tenantId, { id });
+  if (row === undefined) throw notFound();
+  return row;
+}
+
+/** Newest first; an empty `pipeline` is all of the tenant. */
+export async function listImportProgress(sql: Sql, tenantId: TenantId, page: { pipeline: string; limit: number; before: bigint | undefined }): Promise<ImportProgress[]> {
+  const pipelineId = page.pipeline === "" ? undefined : (await getPipeline(sql, tenantId, page.pipeline)).id;
+  return selectImports(sql, tenantId, { pipelineId, limit: page.limit, before: page.before });
+}
+
+/** The gateway sees the state at its next commit and takes no more lines. Cancelling twice is fine; an import that was received whole cannot be cancelled. */
+export async function cancelImport(sql: Sql, tenantId: TenantId, actor: Actor, id: bigint): Promise<ImportProgress> {
+  return sql.begin(async (tx) => {
+    const [row] = await tx<{ state: string }[]>`select state from onedata.imports where tenant_id = ${tenantId} and id = ${id} for update`;
+    if (row === undefined) throw notFound();
+    if (row.state === "received") throw new OneDataError("import.conflict", "the import was received whole; pause or discard the pipeline's backlog instead");
+    if (row.state !== "cancelled") {
+      await tx`update onedata.imports set state = 'cancelled', reason = ${`cancelled by ${actor.name}`}, updated_at = now() where tenant_id = ${tenantId} and id = ${id}`;
+      await recordChange(tx, tenantId, actor, { action: "CancelImport", subject: `imports/${id}` });
+    }
+    return getImportProgress(tx, tenantId, id);
+  });
+}
+
+/** Pages of rejected lines in order, until there are no more. */
+export async function* listRejects(sql: Sql, tenantId: TenantId, id: bigint, signal?: AbortSignal): AsyncGenerator<RejectRow> {
+  const found = await getImportProgress(sql, tenantId, id);
+  let after = -1n;
+  while (signal?.aborted !== true) {
+    const rows = await sql<{ line: bigint; code: string; message: string; raw: string | null }[]>`
+      select line, code, message, raw from onedata.import_rejects where import_id = ${found.id} and line > ${after} order by line limit 500`;
+    for (const row of rows) yield { line: Number(row.line), code: row.code, message: row.message, excerpt: row.raw ?? "" };
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < 500) return;
+    after = last.line;
+  }
+}
+
+async function selectImports(
+  sql: Sql | Transaction,
+  tenantId: TenantId,
+  which: { id: bigint } | { pipelineId: bigint | undefined; limit: number; before: bigint | undefined },
+): Promise<ImportProgress[]> {
+  const condition = "id" in which ? sql`i.id = ${which.id}` : sql`i.id < ${which.before ?? 9223372036854775807n} ${which.pipelineId === undefined ? sql`` : sql`and i.pipeline_id = ${which.pipelineId}`}`;
+  const rows = await sql<ImportRecord[]>`
+    select i.id, coalesce(p.name, '') as pipeline, i.state, i.reason, i.accepted, i.rejected, i.source_bytes, i.source_lines, i.created_at, i.finished_at,
+           coalesce(t.delivered, 0)::bigint as delivered, coalesce(t.filtered, 0)::bigint as filtered, coalesce(t.dead, 0)::bigint as dead
+      from onedata.imports i
+      left join onedata.pipelines p on p.id = i.pipeline_id
+      left join lateral (select sum(delivered) as delivered, sum(filtered) as filtered, sum(dead) as dead from onedata.tallies where owner_id = i.id) t on true
+     where i.tenant_id = ${tenantId} and ${condition} order by i.id desc limit ${"limit" in which ? which.limit : 1}`;
+  return rows.map((row) => ({
+    id: row.id,
+    pipeline: row.pipeline,
+    state: toState(row),
+    reason: row.reason ?? undefined,
+    accepted: Number(row.accepted),
+    rejected: Number(row.rejected),
+    delivered: Number(row.delivered),
+    filtered: Number(row.filtered),
+    dead: Number(row.dead),
+    sourceBytes: Number(row.source_bytes),
+    sourceLines: Number(row.source_lines),
+    createdAt: row.created_at,
+    finishedAt: row.finished_at ?? undefined,
+  }));
+}
+
+function toState(row: ImportRecord): ImportState {
+  if (row.state !== "received") return row.state;
+  return row.delivered + row.filtered + row.dead >= row.accepted ? "done" : "processing";
+}
+
+type ImportRecord = {
+  id: bigint;
+  pipeline: string;
+  state: "receiving" | "received" | "interrupted" | "failed" | "cancelled";
+  reason: string | null;
+  accepted: bigint;
+  rejected: bigint;
+  source_bytes: bigint;
+  source_lines: bigint;
+  delivered: bigint;
+  filtered: bigint;
+  dead: bigint;
+  created_at: Date;
+  finished_at: Date | null;
+};

@@ -1,0 +1,71 @@
+/**
+ * Gives batches of a run back without a verdict: a service is down, a run was parted, an engine drains.
+ *
+ * Invariants: behind the same fence as a completion; a release frees the version, so that activating another one frees what a bad version holds, unless a
+ * write for that batch has begun; ordered lanes are freed with their last batch.
+ */
+import type { BatchId, LaneId } from "@onedata/core";
+import type { Store } from "./connection.ts";
+
+export type Release = {
+  readonly runId: string;
+  /** Absent: all that the run still holds. */
+  readonly batchIds?: readonly BatchId[];
+  readonly delayMs?: number;
+  /** The run crashed with these in flight: `failures` is raised, and the second time makes a suspect. Service faults never count. */
+  readonly crashed?: boolean;
+  /** An external write has begun: these stay with their version. */
+  readonly keepVersion?: readonly BatchId[];
+};
+
+const RELEASE = `
+with released as (
+  update onedata.queue q
+     set run_id = null, owner = null, run_deadline = null, state = 'ready',
+         version = case when q.batch_id = any($5::bigint[]) or q.progress is not null then q.version end,
+         available_at = case when $3::float8 > 0 then clock_timestamp() + make_interval(secs => $3::float8 / 1000) end,
+         failures = q.failures + $4::int, suspect = q.suspect or ($4::int > 0 and q.failures + $4::int >= 2)
+   where q.run_id = $1::uuid and ($2::bigint[] is null or q.batch_id = any($2::bigint[]))
+  returning q.batch_id, q.lane_id
+), freed as (
+  update onedata.lanes l set run_id = null where l.id in (select lane_id from released) and l.run_id = $1::uuid
+     and not exists (select from onedata.queue q where q.run_id = $1::uuid and q.lane_id = l.id and q.batch_id not in (select batch_id from released))
+)
+select count(*)::int as released from released`;
+
+/** Returns how many batches were given back; 0 = the run had lost them. */
+export async function releaseRun(store: Store, { runId, batchIds, delayMs = 0, crashed = false, keepVersion = [] }: Release): Promise<number> {
+  const parameters = [runId, batchIds === undefined ? null : `{${batchIds.join(",")}}`, String(delayMs), crashed ? "1" : "0", `{${keepVersion.join(",")}}`];
+  const rows: readonly { released: number }[] = await store.lease.unsafe(RELEASE, parameters, { prepare: true });
+  return rows[0]?.released ?? 0;
+}
+
+export type LaneChoice = { readonly route: string } | { readonly laneIds: readonly LaneId[] };
+
+export type Backoff = { readonly firstMs: number; readonly mostMs: number };
+
+/**
+ * Keeps lanes out of claims: `firstMs`, doubled with every failure in a row up to `mostMs`, times `jitter`. `reason` is what `waitingFor` says.
+ * Returns the lanes' failures in a row, the highest of them.
+ */
+export async function blockLanes(
+  store: Store,
+  lanes: LaneChoice,
+  { backoff, jitter, reason }: { readonly backoff: Backoff; readonly jitter: number; readonly reason: string },
+): Promise<number> {
+  const [row] = await store.lease<{ failures: number }[]>`
+    with blocked as (
+      update onedata.lanes
+         set blocked_until = clock_timestamp() + make_interval(secs => least(${backoff.mostMs}::float8, ${backoff.firstMs}::float8 * 2 ^ least(block_failures, 20)) * ${jitter}::float8 / 1000),
+             block_reason = ${reason}, block_failures = block_failures + 1
+       where ${whichLanes(store, lanes)} returning block_failures
+    ) select coalesce(max(block_failures), 0)::int as failures from blocked`;
+  return row?.failures ?? 0;
+}
+
+/** The service works again. */
+export async function unblockLanes(store: Store, lanes: LaneChoice): Promise<void> {
+  await store.lease`update onedata.lanes set blocked_until = null, block_reason = null, block_failures = 0 where (blocked_until is not null or block_failures > 0) and ${whichLanes(store, lanes)}`;
+}
+
+const whichLanes = (store: Store, lanes: LaneChoice) => ("route" in lanes ? store.lease`route = ${lanes.route}` : store.lease`id = any(${`{${lanes.laneIds.join(",")}}`}::bigint[])`);
