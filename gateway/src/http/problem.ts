@@ -1,0 +1,49 @@
+/**
+ * Every error leaves as problem+json (RFC 9457). Text of unknown errors never leaves: it is logged under an id and the id is sent.
+ * 401 and 403 also carry Kong's `error` and `error_description` and its `WWW-Authenticate`, so a client sees the same with and without Kong in front.
+ */
+import { randomBytes } from "node:crypto";
+import type { ServerResponse } from "node:http";
+import { OneDataError } from "@onedata/core";
+import type { Log } from "./seam.ts";
+
+export const REALM = "onedata";
+export const TOKEN_MISSING = "The access token is missing";
+export const TOKEN_INVALID = "The access token is invalid or has expired";
+
+/** `logErrors` is told of what the caller may not see. */
+export function sendProblem(response: ServerResponse, error: unknown, log: Log): void {
+  const known = OneDataError.from(error);
+  const instance = known.row.http >= 500 && known.row.retry !== "never" && known.code === "internal" ? `err_${randomBytes(8).toString("hex")}` : undefined;
+  if (instance !== undefined) log.error("request failed", { instance, error: known.cause ?? known });
+  if (response.headersSent || response.destroyed) {
+    response.destroy();
+    return;
+  }
+  const problem = known.toProblem(instance);
+  const kong = kongFields(known);
+  const body = JSON.stringify({ ...problem, ...kong?.body });
+  const headers: Record<string, string | number> = {
+    "content-type": "application/problem+json",
+    "content-length": Buffer.byteLength(body),
+  };
+  if (kong !== undefined) headers["www-authenticate"] = kong.authenticate;
+  if (problem.retryAfter !== undefined) headers["retry-after"] = problem.retryAfter;
+  response.writeHead(problem.status, headers);
+  response.end(body);
+}
+
+function kongFields(error: OneDataError): { body: { error: string; error_description: string }; authenticate: string } | undefined {
+  if (error.code === "auth.unauthenticated") {
+    if (error.message === TOKEN_MISSING) return { body: { error: "invalid_request", error_description: TOKEN_MISSING }, authenticate: `Bearer realm="${REALM}"` };
+    return kongError("invalid_token", TOKEN_INVALID);
+  }
+  // Kong checks scopes at issuance only and has no answer of its own: RFC 6750, section 3.1, in Kong's shape.
+  if (error.code === "auth.scope_missing") return kongError("insufficient_scope", error.message);
+  return undefined;
+}
+
+const kongError = (code: string, description: string): { body: { error: string; error_description: string }; authenticate: string } => ({
+  body: { error: code, error_description: description },
+  authenticate: `Bearer realm="${REALM}", error="${code}", error_description="${description.replaceAll('"', "'")}"`,
+});

@@ -1,0 +1,201 @@
+/**
+ * The HTTP server: bounded headers and bodies, deadlines against slow senders, hot routes by hand, the rest to the facade, a drain that answers everybody.
+ * Invariants: every request gets exactly one answer or a closed connection; no error leaves but as problem+json; a drain stops accepting, closes idle
+ * connections and ends when the last answer has gone, or at `drainTimeoutMs`.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import { OneDataError } from "@onedata/core";
+import type { Caller, Facade, HotHandler, Log } from "./seam.ts";
+import { sendProblem } from "./problem.ts";
+
+export type HttpRoutes = {
+  readonly capture: HotHandler;
+  readonly imports: HotHandler;
+  /** Undefined where Kong issues the tokens. */
+  readonly token: ((request: IncomingMessage, response: ServerResponse) => Promise<void>) | undefined;
+  readonly facade: Facade;
+  readonly caller: (request: IncomingMessage) => Promise<Caller>;
+  /** What must answer before traffic is welcome. */
+  readonly checks: Readonly<Record<string, () => Promise<void>>>;
+};
+
+export type HttpOptions = {
+  readonly host: string;
+  /** 0 = any free port. */
+  readonly port: number;
+  readonly drainTimeoutMs: number;
+  readonly log: Log;
+};
+
+export type HttpAddress = { readonly host: string; readonly port: number; readonly url: string };
+
+export interface HttpServer {
+  listen(): Promise<HttpAddress>;
+  /** Stops accepting, lets requests in flight finish, closes the rest. */
+  drain(): Promise<void>;
+}
+
+/** A request, imports included, may take this long; bodies of events have a shorter deadline of their own. */
+const REQUEST_TIMEOUT_MS = 3_600_000;
+const SLOW_BODY_MS = 30_000;
+const CHECK_TIMEOUT_MS = 2_000;
+const PIPELINES = "/v1/pipelines/";
+
+export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutMs, log }: HttpOptions): HttpServer {
+  let draining = false;
+  const slow = new SlowBodies();
+  const server = createServer(
+    { maxHeaderSize: 16 * 1024, headersTimeout: 10_000, requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: 65_000, connectionsCheckingInterval: 2_000 },
+    (request, response) => {
+      // Node reuses idle connections; while draining each answer is a connection's last.
+      if (draining) response.setHeader("connection", "close");
+      let answer: void | Promise<void>;
+      try {
+        answer = route(request, response);
+      } catch (error) {
+        sendProblem(response, error, log);
+        return;
+      }
+      if (answer !== undefined) answer.catch((error: unknown) => sendProblem(response, error, log));
+    },
+  );
+  server.maxConnections = 10_000;
+  server.on("clientError", answerClientError);
+
+  function route(request: IncomingMessage, response: ServerResponse): void | Promise<void> {
+    const url = request.url ?? "/";
+    if (request.method === "POST" && url.startsWith(PIPELINES)) {
+      const slash = url.indexOf("/", PIPELINES.length);
+      if (slash > 0) {
+        const question = url.indexOf("?", slash);
+        const tail = url.slice(slash, question < 0 ? url.length : question);
+        if (tail === "/events") {
+          if (!request.complete) slow.watch(request);
+          return routes.capture(request, response, url.slice(PIPELINES.length, slash));
+        }
+        if (tail === "/imports") return routes.imports(request, response, url.slice(PIPELINES.length, slash));
+      }
+    }
+    return other(request, response, url);
+  }
+
+  async function other(request: IncomingMessage, response: ServerResponse, url: string): Promise<void> {
+    const path = url.split("?", 1)[0] ?? "/";
+    if (path === "/healthz") return sendJson(response, 200, { status: "ok" });
+    if (path === "/readyz") return answerReady(response);
+    if (routes.token !== undefined && (path === "/oauth2/token" || path === "/oauth2/token/")) return routes.token(request, response);
+    const caller = await routes.caller(request);
+    if (await routes.facade(request, response, caller)) return;
+    throw new OneDataError("route.not_found", `no route ${request.method} ${path.slice(0, 200)}: see /docs`);
+  }
+
+  async function answerReady(response: ServerResponse): Promise<void> {
+    const results = await Promise.all(
+      Object.entries(routes.checks).map(async ([name, check]): Promise<[string, string]> => {
+        try {
+          await withTimeout(check(), CHECK_TIMEOUT_MS);
+          return [name, "ok"];
+        } catch (error) {
+          log.warn("a readiness check failed", { check: name, error });
+          return [name, "unreachable"];
+        }
+      }),
+    );
+    const ready = !draining && results.every(([, result]) => result === "ok");
+    sendJson(response, ready ? 200 : 503, { status: draining ? "draining" : ready ? "ready" : "not ready", checks: Object.fromEntries(results) });
+  }
+
+  return {
+    listen: () =>
+      new Promise((resolve, reject) => {
+        server.once("error", reject);
+        server.listen(port, host, () => {
+          server.off("error", reject);
+          server.on("error", (error) => log.error("http server", { error }));
+          slow.start();
+          const bound = boundPort(server);
+          resolve({ host, port: bound, url: `http://${host.includes(":") ? `[${host}]` : host === "0.0.0.0" ? "127.0.0.1" : host}:${bound}` });
+        });
+      }),
+    drain: () => {
+      draining = true;
+      return new Promise((resolve) => {
+        // A connection that becomes idle after `close` was called (its last answer has gone) is not closed by it.
+        const sweep = setInterval(() => server.closeIdleConnections(), 20);
+        const deadline = setTimeout(() => server.closeAllConnections(), drainTimeoutMs);
+        server.close(() => {
+          clearInterval(sweep);
+          clearTimeout(deadline);
+          slow.stop();
+          resolve();
+        });
+      });
+    },
+  };
+}
+
+function boundPort(server: Server): number {
+  const address: AddressInfo | string | null = server.address();
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+export function sendJson(response: ServerResponse, status: number, value: unknown): void {
+  const body = JSON.stringify(value);
+  response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(body) });
+  response.end(body);
+}
+
+/** Bodies of events that had not arrived with their headers. One sweep a second for all of them: a timer per request would cost more than the check. */
+class SlowBodies {
+  readonly #deadlines = new Map<IncomingMessage, number>();
+  #timer: NodeJS.Timeout | undefined;
+
+  watch(request: IncomingMessage): void {
+    this.#deadlines.set(request, Date.now() + SLOW_BODY_MS);
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => {
+      const now = Date.now();
+      for (const [request, deadline] of this.#deadlines) {
+        if (request.complete || request.destroyed) this.#deadlines.delete(request);
+        else if (deadline < now) {
+          this.#deadlines.delete(request);
+          request.destroy();
+        }
+      }
+    }, 1_000);
+    this.#timer.unref();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+}
+
+/** What is no HTTP at all: the parser has no response object, so the answer is written by hand. */
+function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (error.code === "ECONNRESET" || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const status = error.code === "HPE_HEADER_OVERFLOW" ? 431 : error.code === "ERR_HTTP_REQUEST_TIMEOUT" ? 408 : 400;
+  const code = status === 408 ? "request.timeout" : "request.malformed";
+  const detail = status === 431 ? "the headers are larger than 16 KiB" : status === 408 ? "the request did not arrive in time" : "this is not HTTP/1.1";
+  const body = JSON.stringify({ type: `/docs/errors#${code}`, title: STATUS_CODES[status], status, code, detail });
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`);
+}
+
+async function withTimeout(work: Promise<void>, timeoutMs: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
+  });
+  try {
+    await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

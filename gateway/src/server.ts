@@ -1,0 +1,148 @@
+/**
+ * The gateway: the front door, put together. Ports in, one `run` out.
+ * Duty: wiring, the second's rhythm of refreshes, the order of stopping. Non-duty: reading configuration (`main.ts`), the facade's routes.
+ * Invariant of stopping: no new requests, then every answer, then the last commit and its figures, then the loops. The caller disposes the store.
+ */
+import { type TenantId, toTenantId } from "@onedata/core";
+import {
+  addCaptured, captureGroup, ensureInstallationValue, findCapturePipeline, findClientBySubject, listenToChanges, readClients, readEventStates, readPipelineStamps,
+  readTenantFigures, stampOf, type Store,
+} from "@onedata/store";
+import { randomBytes, randomInt } from "node:crypto";
+import { type Authenticator, createKongAuthenticator, createTokenAuthenticator, toCaller } from "./auth/authenticator.ts";
+import { createDirectory, type Directory } from "./auth/directory.ts";
+import { createTokenEndpoint, type TokenEndpoint } from "./auth/token-endpoint.ts";
+import { type Capture, createCapture, DEFAULT_MAX_EVENT_BYTES } from "./capture/capture.ts";
+import { createCaptureHandler } from "./capture/capture-route.ts";
+import { createPipelines } from "./capture/pipelines.ts";
+import { createQuotas } from "./capture/quotas.ts";
+import { createCaptureWriter, type WriterStats } from "./capture/writer.ts";
+import { createWaits } from "./events-wait/waits.ts";
+import type { Facade, Log } from "./http/seam.ts";
+import { createHttpServer, type HttpAddress } from "./http/server.ts";
+import { createImportHandler } from "./imports/import-route.ts";
+
+export type GatewayAuth =
+  /** This installation issues its own tokens at `/oauth2/token`. */
+  | { readonly kind: "own" }
+  /** Kong has checked the token; its headers count only beside this secret. */
+  | { readonly kind: "kong"; readonly sharedSecret: string };
+
+export type GatewayPorts = {
+  readonly store: Store;
+  readonly auth: GatewayAuth;
+  /** Every route but the hot ones. */
+  readonly facade: Facade;
+  readonly log: Log;
+  readonly listen: { readonly host: string; readonly port: number };
+  /** Tells engines that something was captured; called after each commit, must not throw, limits itself. */
+  readonly wake?: () => void;
+  /** Further readiness checks, by name; the database is always checked. */
+  readonly checks?: Readonly<Record<string, () => Promise<void>>>;
+  readonly maxEventBytes?: number;
+  readonly drainTimeoutMs?: number;
+};
+
+export interface Gateway {
+  /** Serves until the signal aborts, then drains. Rejects when it cannot start. */
+  run(signal: AbortSignal): Promise<void>;
+  /** Resolves when it listens. */
+  readonly address: Promise<HttpAddress>;
+  /** For RPC faces in this process. */
+  readonly capture: Capture;
+  readonly stats: WriterStats;
+}
+
+const SIGNING_KEY = "token_signing_key";
+const REFRESH_MS = 1_000;
+const DEFAULT_DRAIN_MS = 15_000;
+
+export function createGateway(ports: GatewayPorts): Gateway {
+  const { store, log } = ports;
+  const maxEventBytes = ports.maxEventBytes ?? DEFAULT_MAX_EVENT_BYTES;
+  const stripe = randomInt(0, 1024);
+  const directory = createDirectory({ bySubject: (subject) => findClientBySubject(store.sql, subject), byIds: (ids) => readClients(store.sql, ids) }, log);
+  const pipelines = createPipelines({ find: (tenantId, name) => findCapturePipeline(store.sql, tenantId, name), stamps: (ids) => readPipelineStamps(store.sql, ids), stampOf }, log);
+  const quotas = createQuotas({ read: (tenants) => readTenantFigures(store.sql, tenants), addCaptured: (counts) => addCaptured(store.sql, counts, stripe) }, log);
+  const wake = ports.wake ?? (() => undefined);
+  const writer = createCaptureWriter({ commit: (requests) => captureGroup(store, requests), committed: wake });
+  const capture = createCapture({ pipelines, quotas, writer, maxEventBytes });
+  const waits = createWaits((events) => readEventStates(store.sql, events), log);
+
+  let listening: (address: HttpAddress) => void;
+  let failed: (error: unknown) => void;
+  const address = new Promise<HttpAddress>((resolve, reject) => {
+    listening = resolve;
+    failed = reject;
+  });
+  // Whoever runs the gateway gets the error from `run`.
+  address.catch(() => undefined);
+
+  async function start(): Promise<Started> {
+    const { authenticator, token } = await openAuth(ports, directory);
+    const server = createHttpServer(
+      {
+        capture: createCaptureHandler({ authenticator, capture, waits, maxEventBytes, log }),
+        imports: createImportHandler({ authenticator, store, pipelines, quotas, wake, log, maxEventBytes }),
+        token,
+        facade: ports.facade,
+        caller: (request) => toCaller(authenticator, request),
+        checks: { database: async () => void (await store.sql`select 1`), ...ports.checks },
+      },
+      { ...ports.listen, drainTimeoutMs: ports.drainTimeoutMs ?? DEFAULT_DRAIN_MS, log },
+    );
+    const changes = await listenToChanges(store.sql, (tenant, subject) => {
+      const name = /^pipelines\/(.+)$/.exec(subject)?.[1];
+      if (name !== undefined && /^\d+$/.test(tenant)) pipelines.forget(toTenant(tenant), name);
+    });
+    return { server, changes };
+  }
+
+  async function run(signal: AbortSignal): Promise<void> {
+    let started: Started;
+    try {
+      started = await start();
+      listening(await started.server.listen());
+    } catch (error) {
+      failed(error);
+      throw error;
+    }
+    const loops = new AbortController();
+    const refreshing = repeat(REFRESH_MS, loops.signal, () => Promise.all([directory.refresh(), pipelines.refresh(), quotas.refresh()]));
+    await aborted(signal);
+    await started.server.drain();
+    await writer.drain();
+    loops.abort();
+    await refreshing;
+    await quotas.refresh();
+    await started.changes[Symbol.asyncDispose]();
+  }
+
+  return { run, address, capture, stats: writer.stats };
+}
+
+type Started = { readonly server: ReturnType<typeof createHttpServer>; readonly changes: AsyncDisposable };
+
+async function openAuth(ports: GatewayPorts, directory: Directory): Promise<{ authenticator: Authenticator; token: TokenEndpoint | undefined }> {
+  if (ports.auth.kind === "kong") return { authenticator: createKongAuthenticator(ports.auth.sharedSecret, directory), token: undefined };
+  const key = Buffer.from(await ensureInstallationValue(ports.store.sql, SIGNING_KEY, () => randomBytes(32).toString("base64")), "base64");
+  return { authenticator: createTokenAuthenticator(key, directory), token: createTokenEndpoint(key, directory) };
+}
+
+// The notification carries the tenant's id as text.
+const toTenant = (text: string): TenantId => toTenantId(BigInt(text));
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return signal.aborted ? Promise.resolve() : new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
+
+/** Waits `everyMs` between the end of one turn and the start of the next; the work catches its own errors. */
+async function repeat(everyMs: number, signal: AbortSignal, work: () => Promise<unknown>): Promise<void> {
+  while (!signal.aborted) {
+    await work();
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, everyMs);
+      signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
+    });
+  }
+}
