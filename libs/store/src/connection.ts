@@ -19,6 +19,7 @@ export type StoreOptions = {
   readonly maxConnections?: number;
   /** Connections that write capture groups: one commit in flight each. */
   readonly captureConnections?: number;
+  readonly importConnections?: number;
   readonly completionConnections?: number;
   readonly applicationName?: string;
 };
@@ -29,6 +30,8 @@ export interface Store extends AsyncDisposable {
   readonly sql: Sql;
   /** Capture groups. Each connection has an application name of its own, so a lost one can be found and ended (`capture.ts`). */
   readonly capture: CaptureConnections;
+  /** Chunks of imports: connections of their own, so a long upload never holds up single events. */
+  readonly imports: Sql;
   /** One connection for claims. */
   readonly claim: Sql;
   /** Completions: synchronous commits. */
@@ -66,11 +69,12 @@ export function openStore(url: string, options: StoreOptions = {}): Store {
   const claim = connect(url, { max: 1, applicationName: `${name}-claim`, parameters: { ...PLANNER, synchronous_commit: "off" } });
   const completion = connect(url, { max: options.completionConnections ?? 4, applicationName: `${name}-completion`, parameters: { ...PLANNER, synchronous_commit: "on" } });
   const lease = connect(url, { max: 2, applicationName: `${name}-lease`, parameters: { ...PLANNER, synchronous_commit: "off" } });
+  const imports = connect(url, { max: options.importConnections ?? 2, applicationName: `${name}-imports`, parameters: { ...PLANNER, synchronous_commit: "on", lock_timeout: "5s" } });
   const capture = openCaptureConnections(url, name, options.captureConnections ?? 2);
   const end = async (): Promise<void> => {
-    await Promise.all([sql, claim, completion, lease, ...capture.all].map((pool) => pool.end({ timeout: 5 })));
+    await Promise.all([sql, imports, claim, completion, lease, ...capture.all].map((pool) => pool.end({ timeout: 5 })));
   };
-  return { url, sql, capture, claim, completion, lease, [Symbol.asyncDispose]: end };
+  return { url, sql, capture, imports, claim, completion, lease, [Symbol.asyncDispose]: end };
 }
 
 function openCaptureConnections(url: string, name: string, count: number): CaptureConnections & { readonly all: readonly Sql[] } {

@@ -1,4 +1,5 @@
 export { type CaptureEvent, type CaptureTarget, type LaneClass, MAX_BATCH_BYTES, MAX_BATCH_EVENTS } from "./capture-batches.ts";
+export { captureImportChunk, type ImportChunk, type RejectedLine, type SourcePlace } from "./capture-import.ts";
 export { captureGroup, type CaptureOutcome, type CaptureRequest } from "./capture.ts";
 export {
   type ClaimedBatch, type ClaimedRun, type ClaimOptions, type ClaimResult, claimRun, createClaimer, type Progress, readWaitingRoutes, RUN_TARGET_BYTES, RUN_TARGET_EVENTS,
@@ -10,7 +11,7 @@ export { type EmbeddedPostgres, type EmbeddedPostgresOptions, openEmbeddedPostgr
 export { type LoadedEvent, loadEvents, readEvent } from "./events.ts";
 export { reclaim, type Reclaimed, registerEngine, removeEngine, renewLease, touchRun } from "./lease.ts";
 export { migrate, readMigrations } from "./migrate.ts";
-export { blockLanes, type LaneChoice, type Release, releaseRun, unblockLanes } from "./release.ts";
+export { type Backoff, blockLanes, type LaneChoice, type Release, releaseRun, unblockLanes } from "./release.ts";
 export { shardOf, shardVector } from "./shard.ts";
 export { hashSecret, makeClientId, makeClientSecret, verifySecret } from "./control/client-secret.ts";
 export { listenToChanges } from "./control/audit.ts";
@@ -18,3 +19,6 @@ export { type CapturePipelineRecord, findCapturePipeline, readPipelineStamps, st
 export { type EventState, readEventStates, type WaitedEvent } from "./gateway/event-states.ts";
 export { ensureInstallationValue, ensureTenant, findClientBySubject, insertClient, type NewClient, type PrincipalRecord, readClients } from "./gateway/principals.ts";
 export { addCaptured, type CapturedCount, readTenantFigures, type TenantFigures } from "./gateway/tenant-figures.ts";
+export { addProcessed, type PipelineCounts } from "./stats.ts";
+export { freeStrandedLanes, sweep, type Swept } from "./sweep.ts";
+export { listenForWakes, openWaker, WAKE_CHANNEL, type Waker } from "./wake.ts";

@@ -1,0 +1,69 @@
+/**
+ * Captures one chunk of an import: its events in bulk lanes, its rejected lines, and how far the source has been read, in one commit.
+ *
+ * Invariant: the place in the source moves by compare-and-set from where this uploader believes it to be. Two uploaders, or a retry after a lost COMMIT, can
+ * therefore never write a line twice: the second gets `import.conflict` and reads the row to see where to go on.
+ */
+import { randomUUID } from "node:crypto";
+import { type BatchId, OneDataError } from "@onedata/core";
+import { type CaptureEvent, type CaptureTarget, packBatches } from "./capture-batches.ts";
+import { writeBatches } from "./capture.ts";
+import { type Store, withPartitions } from "./connection.ts";
+
+/** Decompressed bytes and lines read, and a running hash over them. */
+export type SourcePlace = { readonly bytes: bigint; readonly lines: bigint; readonly prefixHash?: string | undefined };
+
+export type RejectedLine = { readonly line: bigint; readonly byteOffset: bigint; readonly code: string; readonly message: string; readonly raw: string };
+
+export type ImportChunk = {
+  readonly target: CaptureTarget & { readonly importId: bigint };
+  readonly events: readonly CaptureEvent[];
+  readonly rejects: readonly RejectedLine[];
+  readonly from: SourcePlace;
+  readonly to: SourcePlace;
+  /** The body has ended: the import becomes `received`. */
+  readonly last?: boolean;
+};
+
+const MAX_RAW_CHARACTERS = 4096;
+
+/**
+ * Returns the batches written. Throws `import.conflict` when the import is not receiving or stands elsewhere, and `pipeline.conflict` when the pipeline is
+ * gone or another version is active: check the events again and retry.
+ */
+export async function captureImportChunk(store: Store, chunk: ImportChunk): Promise<readonly BatchId[]> {
+  const { target, events, rejects, from, to } = chunk;
+  const batches = packBatches(events.map((event, slot) => ({ target, event, slot })));
+  return withPartitions(store.sql, () =>
+    store.imports.begin(async (transaction) => {
+      // The compare-and-set goes first: its row lock makes two uploaders take turns.
+      const moved = transaction`
+        update onedata.imports
+           set source_bytes = ${to.bytes}, source_lines = ${to.lines}, prefix_hash = ${to.prefixHash ?? null}, accepted = accepted + ${events.length},
+               rejected = rejected + ${rejects.length}, updated_at = now(), state = ${chunk.last === true ? "received" : "receiving"},
+               finished_at = case when ${chunk.last === true} then now() end
+         where id = ${target.importId} and tenant_id = ${target.tenantId} and state in ('receiving', 'interrupted') and source_bytes = ${from.bytes} and source_lines = ${from.lines}
+        returning id`;
+      const written = batches.length === 0 ? undefined : writeBatches(transaction, batches, randomUUID(), false);
+      const rejected = rejects.length === 0 ? undefined : transaction.unsafe(REJECTS, [String(target.importId), JSON.stringify(rejects.map(toRow))], { prepare: true });
+      const [rows, answer] = await Promise.all([moved, written, rejected]);
+      if (rows.length === 0) throw new OneDataError("import.conflict", "the import was cancelled, is complete, or another upload of it is under way; read it to see where to go on");
+      const ids = answer?.ids ?? [];
+      const known = ids.filter((id) => id !== undefined);
+      if (known.length < ids.length) throw new OneDataError("pipeline.conflict", "the pipeline is gone, or another version was activated while the import was read");
+      return known;
+    }),
+  );
+}
+
+const REJECTS = `
+insert into onedata.import_rejects (import_id, line, byte_offset, code, message, raw)
+select $1::bigint, r.line, r.byte_offset, r.code, r.message, r.raw from json_to_recordset($2::json) r(line bigint, byte_offset bigint, code text, message text, raw text)
+on conflict do nothing`;
+
+const toRow = ({ line, byteOffset, code, message, raw }: RejectedLine): Record<string, unknown> => ({
+  line: String(line), byte_offset: String(byteOffset), code, message: withoutNul(message), raw: withoutNul(raw.slice(0, MAX_RAW_CHARACTERS)),
+});
+
+/** Postgres text holds no U+0000, nor halves of surrogate pairs. */
+const withoutNul = (text: string): string => text.replace(/\0|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd");
