@@ -4,12 +4,14 @@
  * The common part of the language is compiled to synchronous closures; the rest runs in the package, expression by expression, with the same answers.
  */
 import type { Json } from "@onedata/core";
+import { type Answer, compileAnswer } from "./compiler/result.ts";
+import { NotCompiled, Run } from "./compiler/run.ts";
 import { toJson, withDoubles } from "./exact.ts";
 import { failedExpression } from "./failure.ts";
 import { type ExpressionLimits, resolveLimits } from "./limits.ts";
-import { type EvaluationClock, PackageGuard, evaluateWithPackage } from "./package-evaluator.ts";
+import { type EvaluationClock, PackageGuard, prepareForPackage } from "./package-evaluator.ts";
 import { readPaths } from "./paths.ts";
-import { parseExpression } from "./syntax.ts";
+import { type Node, type Parsed, parseExpression } from "./syntax.ts";
 
 export interface Expression {
   readonly source: string;
@@ -34,19 +36,47 @@ export function compileExpression(source: string, limits?: Partial<ExpressionLim
   const resolved = resolveLimits(limits);
   const guard = new PackageGuard(resolved);
   const parsed = parseExpression(source, resolved, guard);
-  const { paths, readsWholeRecord } = readPaths(parsed.root);
-  const exactPaths = readsWholeRecord ? undefined : paths;
-  return {
-    source,
-    compiled: false,
-    paths,
-    readsWholeRecord,
-    evaluate: async (record, clock) => {
-      try {
-        return toJson(await evaluateWithPackage(parsed.package, guard, resolved, withDoubles(record, exactPaths), clock));
-      } catch (error) {
-        throw failedExpression(source, error);
-      }
-    },
+  const answer = compiledOrNot(parsed.root);
+  return answer === undefined ? runByPackage(parsed, guard) : runByClosures(parsed, answer, resolved);
+}
+
+function compiledOrNot(root: Node): Answer | undefined {
+  try {
+    return compileAnswer(root);
+  } catch (error) {
+    if (error instanceof NotCompiled || error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+function runByClosures({ source, root }: Parsed, answer: Answer, limits: ExpressionLimits): Expression {
+  const reads = readPaths(root);
+  const run = new Run(limits);
+  const convert = reads.readsWholeRecord ? undefined : reads.paths;
+  const evaluateSync = (record: Json, clock: EvaluationClock): Json | undefined => {
+    try {
+      const plain = withDoubles(record, convert);
+      run.start(plain, clock.timeUnixMs);
+      return answer(record, plain, run);
+    } catch (error) {
+      throw failedExpression(source, error);
+    }
   };
+  return { source, compiled: true, ...reads, evaluate: evaluateSync, evaluateSync };
+}
+
+/** Exported for the tests that hold the closures against it. */
+export function runByPackage(parsed: Parsed, guard: PackageGuard): Expression {
+  const { source } = parsed;
+  const reads = readPaths(parsed.root);
+  const convert = reads.readsWholeRecord ? undefined : reads.paths;
+  const answer = prepareForPackage(parsed, guard);
+  const evaluate = async (record: Json, clock: EvaluationClock): Promise<Json | undefined> => {
+    try {
+      return toJson(await answer(withDoubles(record, convert), clock));
+    } catch (error) {
+      throw failedExpression(source, error);
+    }
+  };
+  return { source, compiled: false, ...reads, evaluate };
 }

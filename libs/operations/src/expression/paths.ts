@@ -3,7 +3,7 @@
  * Invariant: never too few. Names that are looked up in the record itself are listed; wherever the record could be handed on as a whole
  * (`$`, `*`, a built-in that takes its context), `readsWholeRecord` is true.
  */
-import type { Node, Stage } from "./syntax.ts";
+import { isPairs, type Node, type Stage } from "./syntax.ts";
 
 export type ReadPaths = { readonly paths: readonly string[]; readonly readsWholeRecord: boolean };
 
@@ -100,5 +100,3 @@ function takesContext(node: Node): boolean {
   const needed = typeof name === "string" && Object.hasOwn(argumentsNeeded, name) ? argumentsNeeded[name] : 1;
   return (node.arguments?.length ?? 0) < (needed ?? 1);
 }
-
-const isPairs = (lhs: Node["lhs"]): lhs is readonly (readonly [Node, Node])[] => Array.isArray(lhs);

@@ -43,6 +43,9 @@ export type Node = {
 export type Stage = { readonly type: string; readonly expr: Node };
 export type Group = { readonly lhs: readonly (readonly [Node, Node])[]; readonly position?: number };
 
+/** The left side of an object constructor; a binary node has one node there. */
+export const isPairs = (lhs: Node["lhs"]): lhs is readonly (readonly [Node, Node])[] => Array.isArray(lhs);
+
 export type Parsed = { readonly source: string; readonly root: Node; readonly package: jsonata.Expression };
 
 const refused: Record<string, string> = {
@@ -51,11 +54,18 @@ const refused: Record<string, string> = {
   eval: "write the expression out: it must be known when the pipeline is applied",
 };
 
+const maxDefaults = 12;
+
 /** @throws OneDataError `expression.invalid` with the position and what to do. */
 export function parseExpression(source: string, limits: ExpressionLimits, options: jsonata.JsonataOptions): Parsed {
   if (source.length > limits.maxSourceLength) {
     const cause = new JsonataFailure("too_long", { message: `${source.length} characters, at most ${limits.maxSourceLength} are allowed` });
     throw invalidExpression(source, cause, "split it over several steps");
+  }
+  // The parser works on the left side of these twice, so a chain of n takes 2^n.
+  const defaults = source.match(/(?<!\()\?[?:]/g)?.length ?? 0;
+  if (defaults > maxDefaults) {
+    throw invalidExpression(source, new JsonataFailure("too_long", { message: `${defaults} times ?? or ?:, at most ${maxDefaults} are allowed` }), "take the first of an array instead: [a, b, c][0]");
   }
   let expression: jsonata.Expression;
   try {
