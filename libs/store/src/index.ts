@@ -22,3 +22,7 @@ export { addCaptured, type CapturedCount, readTenantFigures, type TenantFigures 
 export { addProcessed, type PipelineCounts } from "./stats.ts";
 export { freeStrandedLanes, sweep, type Swept } from "./sweep.ts";
 export { listenForWakes, openWaker, WAKE_CHANNEL, type Waker } from "./wake.ts";
+export { loadPlans, type PlannedVersion } from "./plans.ts";
+export {
+  findImportByKey, interruptSilentImports, type NewImport, openImport, readSettledImport, type ReceivedImport, setImportFormat, stopImport, touchImport,
+} from "./imports.ts";

@@ -1,0 +1,3 @@
+export { createEngine, type Engine, type EngineOptions, type EnginePorts } from "./engine.ts";
+export type { EngineLog } from "./perform-run.ts";
+export type { LoadClient, ServiceClients, TransformClient } from "./service-calls.ts";

@@ -1,0 +1,51 @@
+/** From claimed batches to what the executor runs, and the way back: which event of a group is which ordinal of which batch. */
+import type { RunEvent, RunGroup } from "@onedata/core";
+import type { ClaimedBatch, LoadedEvent, PlannedVersion } from "@onedata/store";
+import { versionKey } from "./plan-cache.ts";
+
+export type Place = { readonly batch: ClaimedBatch; readonly n: number };
+
+export type PlacedGroup = { readonly group: RunGroup; readonly places: readonly Place[] };
+
+/** Ids carry the capture time: milliseconds in the bits above 20. */
+const toUnixNanos = (batchId: bigint): bigint => (batchId >> 20n) * 1_000_000n;
+
+const encoder = new TextEncoder();
+
+/** One group per pipeline version; events in the order of their batches and ordinals. Batches whose version is gone are left out. */
+export function toRunGroups(
+  batches: readonly ClaimedBatch[],
+  events: ReadonlyMap<bigint, readonly LoadedEvent[]>,
+  plans: ReadonlyMap<string, PlannedVersion>,
+): PlacedGroup[] {
+  const groups = new Map<string, { planned: PlannedVersion; batch: ClaimedBatch; events: RunEvent[]; places: Place[] }>();
+  for (const batch of batches) {
+    const key = versionKey(batch.pipelineId, batch.version);
+    const planned = plans.get(key);
+    if (planned === undefined) continue;
+    let open = groups.get(key);
+    if (open === undefined) {
+      open = { planned, batch, events: [], places: [] };
+      groups.set(key, open);
+    }
+    const left = batch.progress === undefined ? undefined : new Map(batch.progress.map((entry) => [entry.n, entry]));
+    for (const event of events.get(batch.batchId) ?? []) {
+      if (left !== undefined && !left.has(event.n)) continue;
+      open.events.push(toRunEvent(batch, event, left?.get(event.n)));
+      open.places.push({ batch, n: event.n });
+    }
+  }
+  return [...groups.values()].map(({ planned, batch, events: own, places }) => ({
+    group: { pipeline: planned.pipeline, version: batch.version, tenant: String(batch.tenantId), plan: planned.plan, events: own },
+    places,
+  }));
+}
+
+function toRunEvent(batch: ClaimedBatch, event: LoadedEvent, progress: RunEvent["progress"]): RunEvent {
+  return {
+    source: { batchId: event.source.batchId, n: event.source.n, generation: batch.generation },
+    json: encoder.encode(event.payload),
+    timeUnixNanos: toUnixNanos(event.source.batchId),
+    ...(progress === undefined ? {} : { progress }),
+  };
+}

@@ -1,0 +1,138 @@
+/**
+ * When to claim. Duty: one open run per route, a further one only when a full run is waiting, up to the slots; gather under load.
+ * Not: what a claim takes (the store), what a run does (`perform-run.ts`).
+ * Invariants: never claims right after a short claim; every started run is awaited before `run` returns.
+ */
+import type { ClaimedRun } from "@onedata/store";
+
+/** What woke the claim; stored with the run. */
+export type WokenBy = "wake" | "end" | "full" | "poll";
+
+export type ClaimRequest = { readonly route: string | undefined; readonly skipRoutes: readonly string[]; readonly minEvents: number };
+
+export interface SchedulerPorts {
+  claim(request: ClaimRequest): Promise<ClaimedRun | undefined>;
+  /** Performs and completes the run; never rejects. */
+  perform(run: ClaimedRun, wokenBy: WokenBy): Promise<void>;
+  /** Monotonic milliseconds. */
+  monotonicMs(): number;
+}
+
+export type SchedulerOptions = {
+  /** Most runs in flight. */
+  readonly slots: number;
+  readonly targetEvents: number;
+  /** Longest time without looking. */
+  readonly pollMs: number;
+  /** Under load, claims are at least this far apart, so that runs fill. */
+  readonly gatherMs: number;
+};
+
+/** A run this full of its target counts as full. */
+const FULL = 0.8;
+
+export class Scheduler {
+  readonly #ports: SchedulerPorts;
+  readonly #options: SchedulerOptions;
+  readonly #openRoutes = new Map<string, number>();
+  readonly #running = new Set<Promise<void>>();
+  #nudge: ((by: WokenBy) => void) | undefined;
+  #pending: WokenBy | undefined;
+  #lastClaimMs = Number.NEGATIVE_INFINITY;
+  #lastEvents = 0;
+
+  constructor(ports: SchedulerPorts, options: SchedulerOptions) {
+    this.#ports = ports;
+    this.#options = options;
+  }
+
+  /** Work may be waiting. */
+  wake(): void {
+    this.#signal("wake");
+  }
+
+  get openRuns(): number {
+    return this.#running.size;
+  }
+
+  /** Claims and performs until aborted, then waits for the runs in flight. */
+  async run(signal: AbortSignal): Promise<void> {
+    const stop = (): void => this.#signal("poll");
+    signal.addEventListener("abort", stop);
+    try {
+      for (let wokenBy: WokenBy = "poll"; !signal.aborted; ) {
+        await this.#gather(signal);
+        const claimed = signal.aborted ? undefined : await this.#claim(wokenBy);
+        if (claimed === undefined) {
+          wokenBy = await this.#rest(signal);
+        } else {
+          wokenBy = "full";
+          // A short claim took all there was: looking again at once costs a statement and finds nothing.
+          if (claimed.events < this.#options.targetEvents * FULL) wokenBy = await this.#rest(signal);
+        }
+      }
+    } finally {
+      signal.removeEventListener("abort", stop);
+      await Promise.allSettled(this.#running);
+    }
+  }
+
+  async #claim(wokenBy: WokenBy): Promise<ClaimedRun | undefined> {
+    if (this.#running.size >= this.#options.slots) return undefined;
+    const open = [...this.#openRoutes.keys()];
+    this.#lastClaimMs = this.#ports.monotonicMs();
+    const fresh = await this.#ports.claim({ route: undefined, skipRoutes: open, minEvents: 0 });
+    if (fresh !== undefined) return this.#start(fresh, wokenBy);
+    for (const route of open) {
+      const full = await this.#ports.claim({ route, skipRoutes: [], minEvents: Math.ceil(this.#options.targetEvents * FULL) });
+      if (full !== undefined) return this.#start(full, "full");
+    }
+    return undefined;
+  }
+
+  #start(run: ClaimedRun, wokenBy: WokenBy): ClaimedRun {
+    this.#lastEvents = run.events;
+    this.#openRoutes.set(run.route, (this.#openRoutes.get(run.route) ?? 0) + 1);
+    const done = this.#ports.perform(run, wokenBy).finally(() => {
+      const left = (this.#openRoutes.get(run.route) ?? 1) - 1;
+      if (left === 0) this.#openRoutes.delete(run.route);
+      else this.#openRoutes.set(run.route, left);
+      this.#running.delete(done);
+      this.#signal("end");
+    });
+    this.#running.add(done);
+    return run;
+  }
+
+  /** An idle machine waits for nothing; when claims follow each other and runs are small, the next one waits for the gap to pass. */
+  async #gather(signal: AbortSignal): Promise<void> {
+    const gapMs = this.#running.size === 0 && this.#lastEvents >= this.#options.targetEvents / 2 ? 0 : this.#options.gatherMs;
+    const waitMs = this.#lastClaimMs + gapMs - this.#ports.monotonicMs();
+    if (waitMs > 0 && !signal.aborted) await new Promise((done) => setTimeout(done, waitMs));
+  }
+
+  /** Until somebody nudges, or the poll is due. */
+  #rest(signal: AbortSignal): Promise<WokenBy> {
+    const pending = this.#pending;
+    this.#pending = undefined;
+    if (signal.aborted) return Promise.resolve("poll");
+    if (pending !== undefined) return Promise.resolve(pending);
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        this.#nudge = undefined;
+        resolve("poll");
+      }, this.#options.pollMs);
+      this.#nudge = (by) => {
+        clearTimeout(timer);
+        this.#nudge = undefined;
+        this.#pending = undefined;
+        resolve(by);
+      };
+    });
+  }
+
+  #signal(by: WokenBy): void {
+    if (this.#nudge === undefined) this.#pending ??= by;
+    else this.#nudge(by);
+  }
+}

@@ -1,0 +1,1 @@
+export { createTransformService, TRANSFORM, type TransformDeps, toDescription } from "./transform-service.ts";
