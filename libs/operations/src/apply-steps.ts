@@ -8,6 +8,7 @@
  */
 import { type Json, OneDataError, type Outcome } from "@onedata/core";
 import { decodeUtf8, parseJson, stringifyJson } from "@onedata/formats";
+import { MAX_OUTPUTS_PER_RECORD } from "./limits.ts";
 import type { PreparedRecord, RecordClock, Step } from "./operation.ts";
 
 export type InputRecord = { readonly n: number; readonly json: Uint8Array | string; readonly timeUnixMs: number };
@@ -18,9 +19,6 @@ export type RecordResult =
   | { readonly n: number; readonly kind: "filtered"; readonly step: number }
   /** `cause` is for the log only: unknown errors have a code, but their text never crosses a process line. */
   | { readonly n: number; readonly kind: "failed"; readonly step: number; readonly code: string; readonly message: string; readonly retryable: boolean; readonly cause?: unknown };
-
-/** Outputs one record may have at any point of the chain. */
-export const MAX_OUTPUTS_PER_RECORD = 10_000;
 
 type Slot = { readonly n: number; readonly text: string; readonly input: Json; readonly clock: RecordClock; live: Json[]; result: RecordResult | undefined };
 

@@ -1,6 +1,6 @@
 /**
  * Checks an operation's config against its description: the JSON Schema, and what a schema cannot say.
- * `format: "jsonata"` strings are compiled as expressions, `format: "re2"` as patterns, `format: "member-path"` as paths; `x-json-schema: true` marks a JSON Schema.
+ * `format: "jsonata"` strings are compiled as expressions, `format: "re2"` as patterns, `member-path`, `date-format` and `time-zone` as what they say; `x-json-schema: true` marks a JSON Schema.
  * Every problem has a JSON Pointer into the config and says what to do.
  */
 import { isJsonObject, type Json, type JsonObject, OneDataError, type OperationDescription, type Violation } from "@onedata/core";
@@ -8,8 +8,18 @@ import type { Ajv2020, ErrorObject, ValidateFunction } from "ajv/dist/2020.js";
 import { compileExpression } from "./expression/index.ts";
 import { parseMemberPath } from "./member-path.ts";
 import { compileWith, createAjv, schemaProblems } from "./schema/compile-schema.ts";
+import { createDateReader } from "./record.cast/date-format.ts";
 import { patternProblem } from "./schema/regexp.ts";
 import { toViolations } from "./schema/violations.ts";
+
+/** Formats of our own: what is wrong with the text, or undefined. */
+const textChecks: Readonly<Record<string, (text: string) => string | undefined>> = {
+  jsonata: (text) => problemOf(() => compileExpression(text)),
+  re2: patternProblem,
+  "member-path": (text) => problemOf(() => parseMemberPath(text)),
+  "date-format": (text) => problemOf(() => createDateReader(text)),
+  "time-zone": (text) => problemOf(() => createDateReader("unix", text)),
+};
 
 // A cache of pure results: a description's schema never changes.
 const validators = new WeakMap<JsonObject, ValidateFunction>();
@@ -41,9 +51,7 @@ export function throwViolations(description: OperationDescription, violations: r
 
 function createConfigAjv(): Ajv2020 {
   const ajv = createAjv();
-  ajv.addFormat("jsonata", (source: string) => expressionProblem(source) === undefined);
-  ajv.addFormat("re2", (source: string) => patternProblem(source) === undefined);
-  ajv.addFormat("member-path", (text: string) => pathProblem(text) === undefined);
+  for (const [name, problem] of Object.entries(textChecks)) ajv.addFormat(name, (text: string) => problem(text) === undefined);
   ajv.addKeyword({ keyword: "x-json-schema", schemaType: "boolean", validate: (on: boolean, schema: Json) => !on || schemaProblems(schema).length === 0, error: { message: "must be a JSON Schema" } });
   return ajv;
 }
@@ -55,22 +63,14 @@ function explain(error: ErrorObject): Violation[] {
   if (error.keyword === "x-json-schema") return schemaProblems(value ?? null).map((v) => ({ ...v, pointer: error.instancePath + v.pointer }));
   if (error.keyword !== "format" || typeof value !== "string") return [];
   const format: unknown = error.params["format"];
-  const detail = format === "jsonata" ? expressionProblem(value) : format === "re2" ? patternProblem(value) : format === "member-path" ? pathProblem(value) : undefined;
+  const check = typeof format === "string" && Object.hasOwn(textChecks, format) ? textChecks[format] : undefined;
+  const detail = check?.(value);
   return detail === undefined ? [] : [{ pointer: error.instancePath, code: String(format), detail }];
 }
 
-function expressionProblem(source: string): string | undefined {
+function problemOf(act: () => unknown): string | undefined {
   try {
-    compileExpression(source);
-    return undefined;
-  } catch (error) {
-    return OneDataError.from(error).message;
-  }
-}
-
-function pathProblem(text: string): string | undefined {
-  try {
-    parseMemberPath(text);
+    act();
     return undefined;
   } catch (error) {
     return OneDataError.from(error).message;

@@ -1,4 +1,4 @@
-export { applySteps, type InputRecord, MAX_OUTPUTS_PER_RECORD, type RecordResult } from "./apply-steps.ts";
+export { applySteps, type InputRecord, type RecordResult } from "./apply-steps.ts";
 export { checkConfig } from "./check-config.ts";
 export { compileExpression, type EvaluationClock, type Expression, type ExpressionLimits } from "./expression/index.ts";
 export type { LookupPort, Operation, OperationDeps, PreparedRecord, RecordClock, Step } from "./operation.ts";
