@@ -19,6 +19,8 @@ export type ImportChunk = {
   readonly target: CaptureTarget & { readonly importId: bigint };
   readonly events: readonly CaptureEvent[];
   readonly rejects: readonly RejectedLine[];
+  /** Lines rejected beyond what is kept: counted only. */
+  readonly unkeptRejects?: number;
   readonly from: SourcePlace;
   readonly to: SourcePlace;
   /** The body has ended: the import becomes `received`. */
@@ -40,7 +42,7 @@ export async function captureImportChunk(store: Store, chunk: ImportChunk): Prom
       const moved = transaction`
         update onedata.imports
            set source_bytes = ${to.bytes}, source_lines = ${to.lines}, prefix_hash = ${to.prefixHash ?? null}, accepted = accepted + ${events.length},
-               rejected = rejected + ${rejects.length}, updated_at = now(), state = ${chunk.last === true ? "received" : "receiving"},
+               rejected = rejected + ${rejects.length + (chunk.unkeptRejects ?? 0)}, updated_at = now(), state = ${chunk.last === true ? "received" : "receiving"},
                finished_at = case when ${chunk.last === true} then now() end
          where id = ${target.importId} and tenant_id = ${target.tenantId} and state in ('receiving', 'interrupted') and source_bytes = ${from.bytes} and source_lines = ${from.lines}
         returning id`;

@@ -4,7 +4,7 @@
  * Duty: retry at once after a claim that lost all it picked to another engine; prefer the own slice of the lanes; remember where to look next.
  * Non-duty: when to claim (a wake-up, the end of a run, a full claim), and how many runs a route may have open.
  */
-import { type BatchId, type LaneId, type PipelineId, type TenantId } from "@onedata/core";
+import { type BatchId, type LaneId, type PipelineId, type TenantId, toBatchId, toLaneId, toPipelineId, toTenantId } from "@onedata/core";
 import { CLAIM, CLAIM_SUSPECT, WAITING_ROUTES } from "./claim-sql.ts";
 import type { LaneClass } from "./capture-batches.ts";
 import type { Store } from "./connection.ts";
@@ -70,16 +70,14 @@ export type ClaimOptions = {
   readonly prefer?: readonly BatchId[];
   /** Where the last claim stopped looking (`Claimer` keeps it). */
   readonly afterLane?: LaneId | undefined;
+  /** Of the last claim of this route (`createClaimer` keeps it): how deep each lane is worth a look. */
+  readonly eventsPerBatch?: number | undefined;
   readonly suspect?: boolean;
 };
 
 export type ClaimResult = { readonly run: ClaimedRun | undefined; readonly lastLane: LaneId | undefined };
 
-type Row = {
-  batch_id: BatchId | null; seq: bigint; lane_id: LaneId; class: LaneClass; ordered: boolean; tenant_id: TenantId; pipeline_id: PipelineId; version: number; n: number;
-  bytes: number; attempt: number; failures: number; kind: ClaimedBatch["kind"]; generation: number; import_id: bigint | null; job_id: bigint | null;
-  progress: Progress | null; picked: number; route: string; last_lane: LaneId | null;
-};
+type Row = { picked: number; route: string; last_lane: LaneId | null; batches: string | null; progress: string | null };
 
 /** One claim, with at most three immediate retries when other engines took all it picked. `run` is absent when nothing (or less than `minEvents`) waits. */
 export async function claimRun(store: Store, options: ClaimOptions): Promise<ClaimResult> {
@@ -92,12 +90,14 @@ async function claimOnce(store: Store, options: ClaimOptions, sliced: boolean): 
   let lost = 0;
   for (let attempt = 0; ; attempt++) {
     const rows: readonly Row[] = await store.claim.unsafe(options.suspect === true ? CLAIM_SUSPECT : CLAIM, toParameters(options, sliced), { prepare: true });
-    const taken = rows.filter((row) => row.batch_id !== null);
-    const picked = rows[0]?.picked ?? 0;
-    lost += picked - taken.length;
-    const lastLane = rows[0]?.last_lane ?? options.afterLane;
-    if (taken.length > 0) return { run: toRun(options, taken, lost), lastLane };
-    if (picked === 0 || attempt === IMMEDIATE_RETRIES || options.suspect === true) return { run: undefined, lastLane };
+    const row = rows[0];
+    const batches = row?.batches == null ? [] : unpack(row.batches, row.progress);
+    const picked = row?.picked ?? 0;
+    lost += picked - batches.length;
+    const lastLane = row?.last_lane ?? options.afterLane;
+    if (row !== undefined && batches.length > 0) return { run: toRun(options, row.route, batches, lost), lastLane };
+    // Less than `minEvents` was there, or nothing at all.
+    if (picked === 0 || attempt === IMMEDIATE_RETRIES) return { run: undefined, lastLane };
   }
 }
 
@@ -109,7 +109,7 @@ function toParameters(options: ClaimOptions, sliced: boolean): (string | null)[]
   return [
     options.route ?? null, skip, options.runId, options.owner, String(maxEvents), String(options.maxBytes ?? RUN_TARGET_BYTES), String(options.minEvents ?? 0),
     String(options.afterLane ?? 0), String(MAX_LANES), deadline, sliced ? String(toSeed(options.owner)) : null, `{${(options.engines ?? []).map(toSeed).join(",")}}`,
-    `{${(options.prefer ?? []).join(",")}}`, String(Math.round(maxEvents * BULK_RESERVE)),
+    `{${(options.prefer ?? []).join(",")}}`, String(Math.round(maxEvents * BULK_RESERVE)), String(Math.max(1, options.eventsPerBatch ?? 1)),
   ];
 }
 
@@ -118,28 +118,43 @@ const toSeed = (incarnation: string): bigint => BigInt(`0x${incarnation.replaceA
 
 const toTextArray = (values: readonly string[]): string => `{${values.map((value) => `"${value.replace(/["\\]/g, "\\$&")}"`).join(",")}}`;
 
-function toRun(options: ClaimOptions, rows: readonly Row[], lost: number): ClaimedRun {
-  let events = 0;
-  const batches = rows.flatMap((row): ClaimedBatch[] => {
-    if (row.batch_id === null) return [];
-    events += row.n;
-    return [{
-      batchId: row.batch_id, seq: row.seq, laneId: row.lane_id, laneClass: row.class, ordered: row.ordered, tenantId: row.tenant_id, pipelineId: row.pipeline_id,
-      version: row.version, n: row.n, bytes: row.bytes, attempt: row.attempt, failures: row.failures, kind: row.kind, generation: row.generation,
-      importId: row.import_id ?? undefined, jobId: row.job_id ?? undefined, progress: row.progress ?? undefined,
-    }];
-  });
-  return { runId: options.runId, route: rows[0]?.route ?? "", batches, events, lost, suspect: options.suspect === true };
+function toRun(options: ClaimOptions, route: string, batches: readonly ClaimedBatch[], lost: number): ClaimedRun {
+  const events = batches.reduce((sum, batch) => sum + batch.n, 0);
+  return { runId: options.runId, route, batches, events, lost, suspect: options.suspect === true };
 }
 
-/** Keeps the rotation of one engine: each claim starts after the lane where the last one of that route stopped. */
-export function createClaimer(store: Store): { claim(options: Omit<ClaimOptions, "afterLane">): Promise<ClaimedRun | undefined> } {
-  const lastLanes = new Map<string, LaneId | undefined>();
+/** In the order of `PACKED` in `claim-sql.ts`. */
+function unpack(text: string, progress: string | null): ClaimedBatch[] {
+  const progresses = progress?.split("\u001d");
+  return text.split(";").map((line, i) => {
+    const [batchId = "", seq = "", laneId = "", tenantId = "", pipelineId = "", version, n, bytes, attempt, failures, generation, importId = "0", jobId = "0", laneClass, ordered, kind] = line.split(",");
+    const parsed: unknown = progresses?.[i] === undefined || progresses[i] === "" ? undefined : JSON.parse(progresses[i]);
+    return {
+      batchId: toBatchId(BigInt(batchId)), seq: BigInt(seq), laneId: toLaneId(BigInt(laneId)), tenantId: toTenantId(BigInt(tenantId)), pipelineId: toPipelineId(BigInt(pipelineId)),
+      version: Number(version), n: Number(n), bytes: Number(bytes), attempt: Number(attempt), failures: Number(failures), generation: Number(generation),
+      importId: importId === "0" ? undefined : BigInt(importId), jobId: jobId === "0" ? undefined : BigInt(jobId), laneClass: laneClass === "b" ? "bulk" : "live", ordered: ordered === "1",
+      kind: kind === "replay" || kind === "backfill" || kind === "shadow" ? kind : "capture", progress: isProgress(parsed) ? parsed : undefined,
+    };
+  });
+}
+
+const isProgress = (value: unknown): value is Progress => Array.isArray(value);
+
+export interface Claimer {
+  claim(options: Omit<ClaimOptions, "afterLane" | "eventsPerBatch">): Promise<ClaimedRun | undefined>;
+}
+
+/** Keeps, per route, where an engine's last claim stopped looking and how large the batches were. */
+export function createClaimer(store: Store): Claimer {
+  const last = new Map<string, { readonly lane: LaneId | undefined; readonly eventsPerBatch: number }>();
   return {
     async claim(options) {
       const key = options.route ?? "";
-      const { run, lastLane } = await claimRun(store, { ...options, afterLane: lastLanes.get(key) });
-      lastLanes.set(key, lastLane);
+      const known = last.get(key);
+      const { run, lastLane } = await claimRun(store, { ...options, afterLane: known?.lane, eventsPerBatch: known?.eventsPerBatch });
+      // Half of the average: too low a guess reads some rows in vain, too high a one makes a short run.
+      const eventsPerBatch = run === undefined ? 1 : run.events / run.batches.length / 2;
+      if (options.suspect !== true) last.set(key, { lane: lastLane, eventsPerBatch });
       return run;
     },
   };

@@ -55,6 +55,10 @@ export type EventRow = {
   readonly importId: bigint | undefined;
   readonly attempts: readonly EventAttempt[];
   readonly deadLetters: readonly EventDeadLetter[];
+  /** The byte of its verdict; 0 = none yet. */
+  readonly verdict: number;
+  readonly doneAt: Date | undefined;
+  /** What it waits for; undefined once it is done. */
   readonly wait: EventWait | undefined;
 };
 
@@ -69,8 +73,16 @@ export async function getEvent(sql: Sql, tenantId: TenantId, id: EventId): Promi
      where r.src_batch_id = ${id.batchId} and r.src_n = ${id.n} and b.tenant_id = ${tenantId} order by r.batch_id limit 50`;
   const places = [{ batch_id: id.batchId, n: id.n }, ...replays];
   const attempts: EventAttempt[] = [];
-  for (const place of places) attempts.push(...(await listAttempts(sql, tenantId, { batchId: toBatchId(place.batch_id), n: place.n })));
+  let latest: EventAttempt[] = [];
+  for (const place of places) {
+    latest = await listAttempts(sql, tenantId, { batchId: toBatchId(place.batch_id), n: place.n });
+    attempts.push(...latest);
+  }
   const last = places.at(-1) ?? { batch_id: id.batchId, n: id.n };
+  // Its batch may be in the queue again for the sake of others.
+  const settled = latest.findLast((attempt) => attempt.verdict !== 0);
+  const wait = settled === undefined ? await readWait(sql, tenantId, toBatchId(last.batch_id)) : undefined;
+  const final = wait === undefined ? (settled ?? attempts.findLast((attempt) => attempt.verdict !== 0)) : undefined;
   const deadLetters = await sql<{ id: bigint; step: string | null; sink: number | null; code: string; message: string }[]>`
     select id, step, sink, code, message from onedata.dead_letters
      where tenant_id = ${tenantId} and (batch_id, n) in (select * from unnest(${places.map((p) => p.batch_id)}::bigint[], ${places.map((p) => p.n)}::int[]))
@@ -85,7 +97,9 @@ export async function getEvent(sql: Sql, tenantId: TenantId, id: EventId): Promi
     importId: event.import_id ?? undefined,
     attempts,
     deadLetters: deadLetters.map((row) => ({ id: row.id, step: row.step ?? undefined, sink: row.sink ?? undefined, code: row.code, message: row.message })),
-    wait: await readWait(sql, tenantId, toBatchId(last.batch_id)),
+    verdict: final?.verdict ?? 0,
+    doneAt: final?.endedAt,
+    wait,
   };
 }
 

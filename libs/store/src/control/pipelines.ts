@@ -53,9 +53,17 @@ export type NewVersion = {
   readonly ifMatch: string;
   /** Whether a stored plan, as JSON, says the same as this one. */
   readonly isSamePlan: (stored: string) => boolean;
+  /** Does everything and rolls it back: the answer is what would come of it. */
+  readonly dryRun: boolean;
 };
 
-export type Applied = { readonly pipeline: PipelineRow; readonly version: number; readonly created: boolean };
+export type Applied = {
+  readonly pipeline: PipelineRow;
+  readonly version: number;
+  readonly created: boolean;
+  /** Spec of the version that was active before, as JSON. */
+  readonly previousSpec: string | undefined;
+};
 
 const notFound = (name: string): OneDataError => new OneDataError("pipeline.not_found", `no pipeline ${JSON.stringify(name)}; GET /v1/pipelines lists what there is`);
 
@@ -70,34 +78,49 @@ export const listPipelines = (sql: Sql, tenantId: TenantId, page: { limit: numbe
 
 /** Stores a version unless it is there, and activates it when asked. */
 export async function applyVersion(sql: Sql, tenantId: TenantId, actor: Actor, next: NewVersion): Promise<Applied> {
-  return sql.begin(async (tx) => {
-    const isNew = await createIfMissing(tx, tenantId, next);
-    const before = await lockPipeline(tx, tenantId, next.name);
-    if (before.state === "deleting") {
-      throw new OneDataError("pipeline.conflict", `pipeline ${JSON.stringify(next.name)} is being deleted; apply it again when its backlog has drained, or under another name`);
-    }
-    if (next.ifMatch !== "" && (isNew || next.ifMatch !== before.etag)) {
-      throw new OneDataError("request.precondition_failed", `pipeline ${JSON.stringify(next.name)} has changed: its etag is ${isNew ? "none, it does not exist" : before.etag}, not ${next.ifMatch}; read it again`);
-    }
-    const known = await findVersion(tx, before.id, next);
-    const version = known ?? (await insertVersion(tx, before.id, actor, next));
-    const activates = next.activate && (before.activeVersion !== version || before.ordering !== next.ordering);
-    if (activates) {
-      if (before.ordering !== next.ordering) await changeOrdering(tx, before, next.ordering);
-      await activate(tx, before.id, version);
-    } else if (known === undefined) {
-      await tx`update onedata.pipelines set name = name where id = ${before.id}`;
-    }
-    if (isNew && !activates) await tx`select onedata.make_lanes(${before.id})`;
-    if (known === undefined || activates) {
-      await recordChange(tx, tenantId, actor, {
-        action: "ApplyPipeline",
-        subject: `pipelines/${next.name}`,
-        detail: { version, created: known === undefined, activated: activates, previous: before.activeVersion ?? null },
-      });
-    }
-    return { pipeline: await getPipeline(tx, tenantId, next.name), version, created: known === undefined };
-  });
+  let rehearsed: Applied | undefined;
+  try {
+    return await sql.begin(async (tx) => {
+      const applied = await applyInTransaction(tx, tenantId, actor, next);
+      if (!next.dryRun) return applied;
+      rehearsed = applied;
+      throw new Error("a dry run is rolled back");
+    });
+  } catch (error) {
+    if (rehearsed !== undefined) return rehearsed;
+    throw error;
+  }
+}
+
+async function applyInTransaction(tx: Transaction, tenantId: TenantId, actor: Actor, next: NewVersion): Promise<Applied> {
+  const isNew = await createIfMissing(tx, tenantId, next);
+  const before = await lockPipeline(tx, tenantId, next.name);
+  if (before.state === "deleting") {
+    throw new OneDataError("pipeline.conflict", `pipeline ${JSON.stringify(next.name)} is being deleted; apply it again when its backlog has drained, or under another name`);
+  }
+  if (next.ifMatch !== "" && (isNew || next.ifMatch !== before.etag)) {
+    throw new OneDataError("request.precondition_failed", `pipeline ${JSON.stringify(next.name)} has changed: its etag is ${isNew ? "none, it does not exist" : before.etag}, not ${next.ifMatch}; read it again`);
+  }
+  const [previous] = await tx<{ spec: string }[]>`select spec from onedata.pipeline_versions where pipeline_id = ${before.id} and version = ${before.activeVersion ?? 0}`;
+  const previousSpec = previous?.spec;
+  const known = await findVersion(tx, before.id, next);
+  const version = known ?? (await insertVersion(tx, before.id, actor, next));
+  const activates = next.activate && (before.activeVersion !== version || before.ordering !== next.ordering);
+  if (activates) {
+    if (before.ordering !== next.ordering) await changeOrdering(tx, before, next.ordering);
+    await activate(tx, before.id, version);
+  } else if (known === undefined) {
+    await tx`update onedata.pipelines set name = name where id = ${before.id}`;
+  }
+  if (isNew && !activates) await tx`select onedata.make_lanes(${before.id})`;
+  if (known === undefined || activates) {
+    await recordChange(tx, tenantId, actor, {
+      action: "ApplyPipeline",
+      subject: `pipelines/${next.name}`,
+      detail: { version, created: known === undefined, activated: activates, previous: before.activeVersion ?? null },
+    });
+  }
+  return { pipeline: await getPipeline(tx, tenantId, next.name), version, created: known === undefined, previousSpec };
 }
 
 export async function activateVersion(sql: Sql, tenantId: TenantId, actor: Actor, { name, version }: { name: string; version: number }): Promise<PipelineRow> {
