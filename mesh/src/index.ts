@@ -8,3 +8,5 @@ export { decodeProblem, encodeProblem, PROBLEM_TRAILER, RemoteError } from "./rp
 export { createServiceHost, type ObservedCall, type ServiceHost, type ServiceHostOptions } from "./rpc/service-host.ts";
 export { type IncomingCall, MAX_MESSAGE_BYTES, type MethodTable, type ServedMethod, type Transport, type TransportCall } from "./rpc/transport.ts";
 export { createInprocDirectory, createInprocTransport, type InprocDirectory } from "./transport/inproc/inproc.ts";
+export { type Listening, type ListenOptions, listen, openTransport, type TransportDeps } from "./transport/open-transport.ts";
+export { readWorkerStart, serveWorker, type WorkerStart } from "./transport/worker/server.ts";

@@ -18,10 +18,20 @@ export class RemoteError extends OneDataError {
   }
 }
 
+/** At most `MAX_PROBLEM_BYTES`: violations that do not fit are left out, and the detail says how many. */
 export function encodeProblem(error: OneDataError): Uint8Array {
-  const { errors, retryAfter, ...problem } = error.toProblem(error instanceof RemoteError ? error.instance : undefined);
-  return errorV1.Problem.encode(errorV1.Problem.fromPartial({ ...problem, errors: [...(errors ?? [])], retryAfter: retryAfter ?? 0 })).finish();
+  const { errors = [], retryAfter, detail, ...problem } = error.toProblem(error instanceof RemoteError ? error.instance : undefined);
+  for (let count = errors.length; ; count = Math.floor(count / 2)) {
+    const left = errors.length - count;
+    const said = left === 0 ? detail : `${detail} (and ${left} more)`;
+    const bytes = errorV1.Problem.encode(errorV1.Problem.fromPartial({ ...problem, detail: said.slice(0, MAX_DETAIL), errors: errors.slice(0, count), retryAfter: retryAfter ?? 0 })).finish();
+    if (bytes.length <= MAX_PROBLEM_BYTES || count === 0) return bytes;
+  }
 }
+
+/** A gRPC trailer is an HTTP/2 header block; many implementations refuse more than 8 KiB of it, and the bytes grow by a third as base64. */
+const MAX_PROBLEM_BYTES = 5_000;
+const MAX_DETAIL = 1_500;
 
 /** Undefined for bytes that are no Problem: another team's service may use the name for its own. */
 export function decodeProblem(bytes: Uint8Array): OneDataError | undefined {

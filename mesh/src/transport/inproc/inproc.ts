@@ -3,6 +3,7 @@
  * fails on the wire. A directory holds who serves under which name.
  * Invariants: a call to a name that nobody serves fails `service.unavailable`; calls in flight when the server goes away fail `service.lost`.
  */
+import { setMaxListeners } from "node:events";
 import { OneDataError } from "@onedata/core";
 import { raceSignal, untilAborted } from "../../rpc/deadline.ts";
 import type { MethodTable, ServedMethod, Transport, TransportCall } from "../../rpc/transport.ts";
@@ -21,6 +22,8 @@ export function createInprocDirectory(): InprocDirectory {
     serve(name, table) {
       if (served.has(name)) throw new Error(`inproc: ${JSON.stringify(name)} is served already`);
       const entry = { table, gone: new AbortController() };
+      // One listener per call in flight.
+      setMaxListeners(0, entry.gone.signal);
       served.set(name, entry);
       return {
         async [Symbol.asyncDispose]() {
