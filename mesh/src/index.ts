@@ -10,3 +10,7 @@ export { type IncomingCall, MAX_MESSAGE_BYTES, type MethodTable, type ServedMeth
 export { createInprocDirectory, createInprocTransport, type InprocDirectory } from "./transport/inproc/inproc.ts";
 export { type Listening, type ListenOptions, listen, openTransport, type TransportDeps } from "./transport/open-transport.ts";
 export { readWorkerStart, serveWorker, type WorkerStart } from "./transport/worker/server.ts";
+export { type ConfigOf, describeConfig, type Environment, readConfig, type Schema, type Setting, setting } from "./host/config.ts";
+export { checkReady, type HealthReport, type HealthServer, listenOn, openHealthServer } from "./host/health.ts";
+export { createLogger, type LogFields, type Logger, type LoggerOptions, type LogLevel, redactText } from "./host/logger.ts";
+export { type RunOptions, runUntilSignal } from "./host/run-until-signal.ts";
