@@ -20,6 +20,7 @@ export {
   toTenantId,
 } from "./ids.ts";
 export { ExactNumber, isJsonObject, type Json, type JsonObject, setMember, toPointer } from "./json.ts";
+export { type LabDeps, type LabRecord, type LabSubject, runInLab, runSpecTests, type TestOutcome } from "./lab/lab.ts";
 export { FILTERED, type OperationDescription, type OperationEffects, type OperationExample, type OperationShape, type Outcome } from "./operation.ts";
 export { type Catalogue, type CatalogueEntry, ENGINE, type Plan, type PlanSink, type PlanStep, type Stage, type StageInput } from "./plan/plan.ts";
 export { canonicalJson, type PlanDeps, type Planned, planPipeline } from "./plan/plan-pipeline.ts";

@@ -2,6 +2,7 @@
  * The states of a run's events while it goes through its stages.
  * Invariants: a cause or a wait, once noted, stays; an event that is out (`isOut`) sends no more records into steps.
  */
+import type { ServiceFault } from "./call-fault.ts";
 import type { DeadCause, EventResult, RunEvent } from "./run.ts";
 import { MAX_TRIES } from "./run.ts";
 
@@ -14,6 +15,7 @@ type EventState = {
   waits: boolean;
   retryAfterMs: number;
   asksRetry: boolean;
+  fault: ServiceFault | undefined;
 };
 
 export class EventStates {
@@ -29,6 +31,7 @@ export class EventStates {
       waits: false,
       retryAfterMs: 0,
       asksRetry: false,
+      fault: undefined,
     }));
   }
 
@@ -63,8 +66,10 @@ export class EventStates {
   }
 
   /** A service is down; the event is as if it had not been tried. */
-  hold(event: number): void {
-    this.#at(event).waits = true;
+  hold(event: number, fault: ServiceFault): void {
+    const state = this.#at(event);
+    state.waits = true;
+    state.fault ??= fault;
   }
 
   /** The record itself asked to be tried later: exponential backoff from one second, then it dies. */
@@ -84,7 +89,7 @@ export class EventStates {
     return this.#states.map((state): EventResult => {
       if (state.waits) {
         const tries = (state.event.progress?.tries ?? 0) + (state.asksRetry ? 1 : 0);
-        return { kind: "pending", sinksDone: [...state.sinksDone], tries, retryAfterMs: state.retryAfterMs };
+        return { kind: "pending", sinksDone: [...state.sinksDone], tries, retryAfterMs: state.retryAfterMs, fault: state.fault };
       }
       if (state.causes.length > 0) return { kind: "dead", causes: state.causes };
       return state.reachedSink ? { kind: "delivered" } : { kind: "filtered", step: state.filteredAt };

@@ -122,10 +122,8 @@ describe("executeRun", () => {
   it("holds everything back, and kills nothing, while a service is down", async () => {
     const { services } = createService({ down: true });
     const result = await executeRun([group([{ v: 1 }, { v: 2 }])], deps(services));
-    expect(result.groups[0]?.events).toEqual([
-      { kind: "pending", sinksDone: [], tries: 0, retryAfterMs: 0 },
-      { kind: "pending", sinksDone: [], tries: 0, retryAfterMs: 0 },
-    ]);
+    const held = { kind: "pending", sinksDone: [], tries: 0, fault: { code: "service.unavailable" } };
+    expect(result.groups[0]?.events).toMatchObject([held, held]);
     expect(result.fault).toMatchObject({ service: "transform", code: "service.unavailable" });
   });
 
@@ -154,6 +152,29 @@ describe("executeRun", () => {
       [0, 2],
       [1, 0],
     ]);
+  });
+
+  it("lets a sink that is down hold back its own events only", async () => {
+    const { services } = createService();
+    const write: RunServices["write"] = async (_service, request) => ({
+      results: request.groups.flatMap((g) =>
+        g.records.map(({ n }) =>
+          g.pipeline === "down"
+            ? {
+                n,
+                outcome: {
+                  $case: "failed" as const,
+                  value: { code: "sink.unavailable", message: "refused", retryable: true, retryAfter: undefined },
+                },
+              }
+            : { n, outcome: { $case: "written" as const, value: {} } },
+        ),
+      ),
+    });
+    const groups = [group([{ v: 1 }], { sinks: [table([0])] }), { ...group([{ v: 2 }], { sinks: [table([0])] }), pipeline: "down" }];
+    const result = await executeRun(groups, deps({ ...services, write }));
+    expect(result.groups.map((g) => g.events[0]?.kind)).toEqual(["delivered", "pending"]);
+    expect(result.groups[1]?.events[0]).toMatchObject({ tries: 0, fault: { code: "sink.unavailable" } });
   });
 
   it("does not write again to a sink that an earlier attempt finished", async () => {

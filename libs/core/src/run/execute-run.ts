@@ -35,7 +35,7 @@ export async function executeRun(groups: readonly RunGroup[], deps: RunDeps): Pr
     } catch (error) {
       if (!(error instanceof ServiceFault)) throw error;
       fault = error;
-      for (const lane of lanes) lane.holdAll();
+      for (const lane of lanes) lane.holdAll(error);
     }
   }
   const outputs = lanes.map((): EngineOutput[] => []);
@@ -101,8 +101,8 @@ class GroupState {
     this.#stageOutputs[i] = outputs;
   }
 
-  holdAll(): void {
-    for (const i of this.#group.events.keys()) if (!this.states.isOut(i)) this.states.hold(i);
+  holdAll(fault: ServiceFault): void {
+    for (const i of this.#group.events.keys()) if (!this.states.isOut(i)) this.states.hold(i, fault);
   }
 
   sinkWork(): SinkWork[] {

@@ -37,7 +37,14 @@ export type EventResult =
   | { readonly kind: "filtered"; readonly step: number }
   | { readonly kind: "dead"; readonly causes: readonly DeadCause[] }
   /** Not final: a record asked for a retry, or a service is down. `tries` counts the retries records asked for, never faults of services. */
-  | { readonly kind: "pending"; readonly sinksDone: readonly string[]; readonly tries: number; readonly retryAfterMs: number };
+  | {
+      readonly kind: "pending";
+      readonly sinksDone: readonly string[];
+      readonly tries: number;
+      readonly retryAfterMs: number;
+      /** The service that holds it back; absent when the record itself asked for a retry. */
+      readonly fault: ServiceFault | undefined;
+    };
 
 /** A result that the engine stores itself, in its fenced completion. `sink` is the place of the sink in the plan. */
 export type EngineOutput = { readonly event: number; readonly sink: number; readonly k: number; readonly json: Uint8Array };
@@ -48,7 +55,7 @@ export type StageTiming = { readonly step: string; readonly service: string; rea
 
 export type RunResult = {
   readonly groups: readonly GroupResult[];
-  /** Set when a service could not do its work: events it held back are pending. */
+  /** The first service that could not do its work, if any; the events it held back are pending and name it. */
   readonly fault: ServiceFault | undefined;
   readonly timings: readonly StageTiming[];
 };

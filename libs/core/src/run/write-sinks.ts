@@ -49,10 +49,11 @@ export async function writeSinks(
     bytes: items.reduce((sum, item) => sum + item.json.length, 0),
   })).reverse();
   let calls = 0;
+  let held: ServiceFault | undefined;
   for (let call = queue.pop(); call !== undefined; call = queue.pop()) {
     calls++;
     try {
-      settle(call, await deps.services.write(service, await toRequest(call, deps)), service);
+      held = settle(call, await deps.services.write(service, await toRequest(call, deps)), service) ?? held;
     } catch (error) {
       if (!(error instanceof ServiceFault) && isDataFault(error, service, deps)) {
         const halves = partCall(call);
@@ -60,11 +61,12 @@ export async function writeSinks(
         else queue.push(halves[1], halves[0]);
         continue;
       }
-      for (const unsent of [call, ...queue]) for (const { group, units } of unsent) for (const { event } of units) group.states.hold(event);
-      return { fault: error instanceof ServiceFault ? error : new ServiceFault(service, error), calls };
+      const fault = error instanceof ServiceFault ? error : new ServiceFault(service, error);
+      for (const unsent of [call, ...queue]) for (const { group, units } of unsent) for (const { event } of units) group.states.hold(event, fault);
+      return { fault, calls };
     }
   }
-  return { fault: undefined, calls };
+  return { fault: held, calls };
 }
 
 function unitsOf(items: readonly Item[]): Unit[] {
@@ -108,7 +110,9 @@ export function effectKey(source: { readonly batchId: bigint; readonly n: number
   return `${source.batchId}.${source.n}.${source.generation}.${sink}.${k}`;
 }
 
-function settle(call: readonly Parcel<SinkWork, Unit>[], response: loadV1.WriteResponse, service: string): void {
+/** Returns the fault of a sink behind the service, if one is down: it holds back its own events, not those of its neighbours in the call. */
+function settle(call: readonly Parcel<SinkWork, Unit>[], response: loadV1.WriteResponse, service: string): ServiceFault | undefined {
+  let held: ServiceFault | undefined;
   const count = call.reduce((sum, { units }) => sum + units.reduce((own, unit) => own + unit.items.length, 0), 0);
   const results = orderResults(response.results, count, service);
   let n = 0;
@@ -124,13 +128,20 @@ function settle(call: readonly Parcel<SinkWork, Unit>[], response: loadV1.WriteR
         stored = false;
         const { code, message, retryable, retryAfter } = outcome.value;
         const cause = causeOf(work, item, code, message);
-        if (retryable) work.states.retryLater(event, cause, Number(retryAfter?.seconds ?? 0n) * 1000);
+        if (retryable && isSinkDown(code)) {
+          held = new ServiceFault(`${service} (sink ${work.sink.id} of ${work.group.pipeline})`, new OneDataError("sink.unavailable", message));
+          work.states.hold(event, held);
+        } else if (retryable) work.states.retryLater(event, cause, Number(retryAfter?.seconds ?? 0n) * 1000);
         else work.states.die(event, cause);
       }
       if (stored) work.states.finishSink(event, work.sink.id);
     }
   }
+  return held;
 }
+
+/** What the record is not to blame for costs it no try. */
+const isSinkDown = (code: string): boolean => code === "sink.unavailable" || code === "service.unavailable";
 
 function failAlone(call: readonly Parcel<SinkWork, Unit>[], error: unknown): void {
   const { code, message } = OneDataError.from(error);

@@ -1,7 +1,7 @@
 /** `when` of steps, compiled once per expression. Its truth is JSONata's own `$boolean`: missing, empty and zero are false. */
 import { OneDataError } from "@onedata/core";
 import { parseJson } from "@onedata/formats";
-import { compileExpression, type Expression } from "@onedata/operations";
+import { compileExpression, type Expression } from "./expression/index.ts";
 
 const MAX_EXPRESSIONS = 2000;
 
