@@ -11,7 +11,7 @@ import { resolveLimits } from "./limits.ts";
 import { PackageGuard } from "./package-evaluator.ts";
 import { parseExpression } from "./syntax.ts";
 
-const cases = Number(process.env["ONEDATA_AGREEMENT_CASES"] ?? 6_000);
+const cases = Number(process.env["ONEDATA_AGREEMENT_CASES"] ?? 4_000);
 const seed = process.env["ONEDATA_AGREEMENT_SEED"];
 const clock = { timeUnixMs: Date.UTC(2026, 10, 23, 12, 30) };
 
@@ -67,6 +67,8 @@ const binaryCalls = [
 ];
 const operators = ["+", "-", "*", "/", "%", "=", "!=", "<", "<=", ">", ">=", "and", "or", "&", "in"];
 
+const regex = fc.constantFrom("/a/", "/[a-z]+/i", "/(a)(b)?/", "/x*/", "/,/", "/[0-9]/", "/^ *|b$/m", "/(a)(b)(c)/", "/z?/");
+
 const expression = fc.letrec<{ any: string; path: string; step: string; predicate: string }>((tie) => ({
   step: fc.oneof(
     { weight: 10, arbitrary: name },
@@ -115,6 +117,11 @@ const expression = fc.letrec<{ any: string; path: string; step: string; predicat
     { weight: 1, arbitrary: fc.tuple(tie("any"), fc.constantFrom(...unaryCalls)).map(([a, call]) => `(${a} ~> $${call})`) },
     { weight: 1, arbitrary: fc.tuple(tie("any"), fc.constantFrom(...binaryCalls), tie("any")).map(([a, call, b]) => `(${a} ~> $${call}(${b}))`) },
     { weight: 1, arbitrary: fc.tuple(tie("any"), tie("any")).map(([a, body]) => `(${a} ~> $map(function($x) { ${body} }))`) },
+    { weight: 1, arbitrary: fc.tuple(fc.constantFrom("contains", "match", "split"), tie("any"), regex).map(([call, a, pattern]) => `$${call}(${a}, ${pattern})`) },
+    { weight: 1, arbitrary: fc.tuple(fc.constantFrom("match", "split"), tie("any"), regex, tie("any")).map(([call, a, pattern, limit]) => `$${call}(${a}, ${pattern}, ${limit})`) },
+    { weight: 1, arbitrary: fc.tuple(tie("any"), regex, fc.oneof(tie("any"), fc.constantFrom("'[$1]'", "'$0$2x'", "'$$1$9$'"))).map(([a, pattern, b]) => `$replace(${a}, ${pattern}, ${b})`) },
+    { weight: 1, arbitrary: fc.tuple(name, regex, fc.constantFrom("'-'", "1", "missing"), tie("any")).map(([a, pattern, b, limit]) => `$replace(${a}, ${pattern}, ${b}, ${limit})`) },
+    { weight: 1, arbitrary: fc.tuple(name, fc.constantFrom("contains", "match", "split"), regex).map(([a, call, pattern]) => `(${a} ~> $${call}(${pattern})) & ${a}.$${call}(${pattern})`) },
     { weight: 1, arbitrary: fc.constantFrom("$now()", "$millis()", "$toMillis(name)", "$fromMillis(a)", "$", "$$", "$x") },
   ),
 })).any;
@@ -122,9 +129,24 @@ const expression = fc.letrec<{ any: string; path: string; step: string; predicat
 /** Where several members of a constructor or a group fail, the package names whichever failed in fewer turns of the event loop. */
 const mayFailInAnyOrder = (source: string): boolean => /[[{].*[,:]/.test(source);
 
-/** Where the package's object constructor meets an empty array of the record, it adds an item to it, which other parts then see. */
-const mayFillEmptyArray = (source: string): boolean => source.includes("{");
-const hasEmptyArray = (value: Json): boolean => JSON.stringify(value).includes("[]");
+/**
+ * The package's object constructor adds an item to an empty array that is its context, which other parts of the expression then see.
+ * Compiled code leaves arrays alone. Its own sequences have a push of their own, so this sees no other push of nothing.
+ */
+async function fillsEmptyArray(act: () => Promise<unknown>): Promise<boolean> {
+  const { push } = Array.prototype;
+  let filled = false;
+  Array.prototype.push = function (...items: unknown[]) {
+    if (items.length === 1 && items[0] === undefined) filled = true;
+    return push.apply(this, items);
+  };
+  try {
+    await act();
+  } finally {
+    Array.prototype.push = push;
+  }
+  return filled;
+}
 
 let compared = 0;
 let failed = 0;
@@ -155,8 +177,8 @@ test(
           compared++;
           if ("failure" in expected) failed++;
           expect(JSON.stringify(each)).toBe(before);
-          if (hasEmptyArray(each) && mayFillEmptyArray(source)) continue;
           if ("failure" in expected && "failure" in actual && mayFailInAnyOrder(source)) continue;
+          if (JSON.stringify(actual) !== JSON.stringify(expected) && source.includes("{") && (await fillsEmptyArray(() => outcomeOf(() => reference.evaluate(each, clock))))) continue;
           expect({ source, record: before, ...actual }).toStrictEqual({ source, record: before, ...expected });
         }
       }),

@@ -16,7 +16,7 @@ const names = [
   "pad", "contains", "replace", "split", "join", "formatNumber", "formatBase", "formatInteger", "parseInteger", "number", "floor", "ceil", "round",
   "abs", "sqrt", "power", "boolean", "not", "zip", "keys", "lookup", "append", "exists", "spread", "merge", "reverse", "error", "assert", "type",
   "sort", "distinct", "base64encode", "base64decode", "encodeUrlComponent", "encodeUrl", "decodeUrlComponent", "decodeUrl", "toMillis", "fromMillis",
-  "now", "millis",
+  "now", "millis", "match",
 ] as const;
 export type BuiltinName = (typeof names)[number];
 export type Builtins = Readonly<Record<BuiltinName, Builtin>>;
@@ -27,6 +27,11 @@ export function builtins(): Builtins {
   captured ??= capture();
   return captured;
 }
+
+/** Functions of the package that are not called from compiled code by name alone. */
+const otherFunctions: ReadonlySet<string> = new Set(["map", "filter", "reduce", "single", "each", "sift", "clone", "shuffle", "random", "eval"]);
+
+export const isFunctionName = (name: string): boolean => isBuiltinName(name) || otherFunctions.has(name);
 
 export const isBuiltinName = (name: string): name is BuiltinName => names.some((known) => known === name);
 

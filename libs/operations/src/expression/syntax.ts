@@ -3,6 +3,7 @@
  * and code must be visible when a pipeline is applied), and regexes that RE2 cannot run.
  */
 import jsonata from "jsonata";
+import { isFunctionName } from "./builtins.ts";
 import { invalidExpression, JsonataFailure } from "./failure.ts";
 import type { ExpressionLimits } from "./limits.ts";
 import { linearProgram } from "./regex.ts";
@@ -74,7 +75,11 @@ export function parseExpression(source: string, limits: ExpressionLimits, option
     throw invalidExpression(source, error, "see https://docs.jsonata.org for the language");
   }
   const root = expression.ast() as unknown as Node; // the package's type misses most members
-  forEachNode(root, (node) => refuse(source, node));
+  const bound = boundNames(root);
+  forEachNode(root, (node) => {
+    refuse(source, node);
+    refuseCall(source, node, bound);
+  });
   return { source, root, package: expression };
 }
 
@@ -92,6 +97,29 @@ function refuse(source: string, node: Node): void {
       throw invalidExpression(source, cause, "regexes run on RE2, which has no lookaround and no backreferences");
     }
   }
+}
+
+/** Calls that fail on every record: of nothing, and of names without their $. */
+function refuseCall(source: string, node: Node, bound: ReadonlySet<string>): void {
+  const { procedure } = node;
+  if (node.type !== "function" && node.type !== "partial") return;
+  const isMember = procedure?.type === "path";
+  const name = isMember ? procedure.steps?.[0]?.value : procedure?.type === "variable" ? procedure.value : undefined;
+  if (typeof name !== "string" || (isMember && procedure?.steps?.length !== 1)) return;
+  if (!isMember && (bound.has(name) || isFunctionName(name))) return;
+  const cause = new JsonataFailure("unknown_function", { position: node.position, message: `there is no function ${isMember ? name : `$${name}`}` });
+  throw invalidExpression(source, cause, isMember && isFunctionName(name) ? `write $${name}` : "see https://docs.jsonata.org for the functions");
+}
+
+/** Names bound anywhere: by :=, as parameters, and along paths. */
+function boundNames(root: Node): ReadonlySet<string> {
+  const names = new Set<string>();
+  forEachNode(root, (node) => {
+    if (node.type === "bind" && !isPairs(node.lhs)) names.add(String(node.lhs?.value));
+    if (node.type === "lambda") for (const parameter of node.arguments ?? []) names.add(String(parameter.value));
+    for (const name of [node.focus, node.index]) if (name !== undefined) names.add(name);
+  });
+  return names;
 }
 
 /** Visits every node once; members that hold no nodes (positions, slots, signatures) are skipped by their shape. */

@@ -7,10 +7,11 @@ import { JsonataFailure } from "../failure.ts";
 import type { Node } from "../syntax.ts";
 import { compileHigherOrder, isHigherOrder } from "./higher-order.ts";
 import { truthy } from "./operators.ts";
+import { compileRegexCall, isRegexCall } from "./regex-calls.ts";
 import { type Bindings, type Compile, type Evaluate, NotCompiled, type Run } from "./run.ts";
 import { readSignature, type Signature } from "./signature.ts";
 import { synchronousBuiltins } from "./synchronous-builtins.ts";
-import { createSequence, sequenceOf } from "./values.ts";
+import { createSequence, isValues, sequenceOf } from "./values.ts";
 
 /** Where a missing argument comes from: tail calls of a lambda have no context. */
 export type CallOptions = { readonly first?: Evaluate; readonly hasContext: boolean; readonly isTail: boolean };
@@ -19,6 +20,8 @@ export type CallOptions = { readonly first?: Evaluate; readonly hasContext: bool
 export function compileCall(node: Node, bindings: Bindings | undefined, compile: Compile, options: CallOptions): Evaluate {
   const name = calledName(node, bindings);
   if (isHigherOrder(name)) return compileHigherOrder(name, node, bindings, compile, options);
+  const withRegex = isRegexCall(name) ? compileRegexCall(name, node, options.first, bindings, compile, options.hasContext) : undefined;
+  if (withRegex !== undefined) return withRegex;
   const values = (node.arguments ?? []).map((argument) => compile(argument, bindings));
   return compileBuiltin(name, options.first === undefined ? values : [options.first, ...values], node, options.hasContext);
 }
@@ -35,7 +38,7 @@ export function calledName(node: Node, bindings: Bindings | undefined): string {
 }
 
 export function compileBuiltin(name: string, values: readonly Evaluate[], node: Node, hasContext: boolean): Evaluate {
-  if (!isBuiltinName(name)) throw new NotCompiled(node, `$${name} is not compiled`);
+  if (!isBuiltinName(name) || name === "match") throw new NotCompiled(node, `$${name} is not compiled`);
   const inlined = values.length === 1 && values[0] !== undefined ? inline(name, values[0]) : undefined;
   if (inlined !== undefined) return inlined;
   const builtin = builtins()[name];
@@ -89,7 +92,8 @@ function inline(name: string, value: Evaluate): Evaluate | undefined {
       };
     case "boolean":
       return (input, run) => {
-        const found = value(input, run);
+        let found = value(input, run);
+        while (isValues(found) && found.length === 1) found = found[0];
         return found === undefined ? undefined : truthy(found);
       };
     default:

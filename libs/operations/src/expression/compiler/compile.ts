@@ -5,11 +5,10 @@
  * Non-duty: regexes, functions as values, recursion, parents, variables bound along paths, transforms. They raise `NotCompiled`.
  */
 import { isPairs, type Node } from "../syntax.ts";
-import { isBuiltinName } from "../builtins.ts";
+import { isFunctionName } from "../builtins.ts";
 import { JsonataFailure } from "../failure.ts";
 import { type CallOptions, calledName, compileBuiltin, compileCall } from "./calls.ts";
 import { compileGroup } from "./group.ts";
-import { isHigherOrder } from "./higher-order.ts";
 import { compileBinary, isNumeric, truthy } from "./operators.ts";
 import { compileName, compilePath, filtersOf } from "./path.ts";
 import { type Bindings, type Compile, type Evaluate, NotCompiled, type Run, unbound } from "./run.ts";
@@ -99,7 +98,7 @@ function compileVariable(node: Node, bindings: Bindings | undefined): Evaluate {
     const index = scope.names.indexOf(name);
     if (index >= 0) places.push({ hops, index });
   }
-  if (places.length === 0 && (isBuiltinName(name) || isHigherOrder(name) || !isPlainVariable(name))) throw new NotCompiled(node, "is a function as a value");
+  if (places.length === 0 && isFunctionName(name)) throw new NotCompiled(node, "is a function as a value");
   return (_input, run) => {
     for (const { hops, index } of places) {
       let scope = run.scope;
@@ -110,10 +109,6 @@ function compileVariable(node: Node, bindings: Bindings | undefined): Evaluate {
     return undefined;
   };
 }
-
-/** Functions of the package that are not called here are values all the same; a variable nobody bound is absent. */
-const isPlainVariable = (name: string): boolean => !packageOnly.has(name);
-const packageOnly: ReadonlySet<string> = new Set(["match", "single", "each", "sift", "clone", "shuffle", "random", "eval", "map", "filter", "reduce"]);
 
 function compileUnary(node: Node, bindings: Bindings | undefined): Evaluate {
   switch (node.value) {
@@ -175,7 +170,7 @@ function compileBranch(node: Node, hasTailCall: boolean, bindings: Bindings | un
 function compileBlock(node: Node, bindings: Bindings | undefined): Evaluate {
   const parts = node.expressions ?? [];
   const names = [...new Set(parts.flatMap(boundNames))];
-  if (names.some((name) => isBuiltinName(name) || packageOnly.has(name))) throw new NotCompiled(node, "binds the name of a built-in");
+  if (names.some(isFunctionName)) throw new NotCompiled(node, "binds the name of a built-in");
   const inner: Bindings | undefined = names.length === 0 ? bindings : { names, outer: bindings };
   const compiled = parts.map((part) => (part.type === "bind" ? compileBind(part, inner) : compileNode(part, inner)));
   const [only] = compiled;

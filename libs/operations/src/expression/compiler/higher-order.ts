@@ -3,7 +3,7 @@
  * recursion, and with it unbounded depth, stays with the package.
  */
 import type { Node } from "../syntax.ts";
-import { isBuiltinName } from "../builtins.ts";
+import { isFunctionName } from "../builtins.ts";
 import type { CallOptions } from "./calls.ts";
 import { truthy } from "./operators.ts";
 import { type Bindings, type Compile, type Evaluate, NotCompiled, type Run } from "./run.ts";
@@ -52,7 +52,7 @@ function compileLambda(node: Node, bindings: Bindings | undefined, compile: Comp
     throw new NotCompiled(node, "is not a function written in place");
   }
   const names = (node.arguments ?? []).map((parameter) => String(parameter.value));
-  if (names.some((name) => isBuiltinName(name) || isHigherOrder(name)) || new Set(names).size !== names.length) throw new NotCompiled(node, "has a parameter named like a built-in");
+  if (names.some(isFunctionName) || new Set(names).size !== names.length) throw new NotCompiled(node, "has a parameter named like a built-in");
   const evaluate = compile(body, { names, outer: bindings, tailContext: isTail });
   const call: Call = (input, run, args) => {
     const outer = run.scope;
