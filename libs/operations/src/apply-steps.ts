@@ -26,7 +26,8 @@ type Slot = { readonly n: number; readonly text: string; readonly input: Json; r
 export async function applySteps(steps: readonly Step[], records: readonly InputRecord[]): Promise<RecordResult[]> {
   const slots = records.map(openSlot);
   for (const [index, step] of steps.entries()) {
-    const ready = step.prepare === undefined ? step : await step.prepare(liveRecords(slots));
+    const ready = step.prepare === undefined ? step : await prepared(step.prepare, slots, index);
+    if (ready === undefined) break;
     for (const slot of slots) {
       if (slot.result !== undefined) continue;
       const pending = advance(slot, ready, index);
@@ -44,6 +45,19 @@ function openSlot({ n, json, timeUnixMs }: InputRecord): Slot {
   } catch (error) {
     const message = `the record is not JSON: ${error instanceof Error ? error.message : String(error)}`;
     return { n, text: "", input: null, clock: { timeUnixMs }, live: [], result: { n, kind: "failed", step: 0, code: "record.parse_failed", message, retryable: false } };
+  }
+}
+
+/** Undefined when the preparation failed for a reason that no retry mends (the lookup table is gone): then all records have failed. */
+async function prepared(prepare: NonNullable<Step["prepare"]>, slots: readonly Slot[], index: number): Promise<Step | undefined> {
+  const records = liveRecords(slots);
+  if (records.length === 0) return undefined;
+  try {
+    return await prepare(records);
+  } catch (error) {
+    if (!(error instanceof OneDataError)) throw error;
+    for (const slot of slots) slot.result ??= toFailure(slot.n, index, error);
+    return undefined;
   }
 }
 

@@ -10,7 +10,7 @@ import { parseMemberPath } from "./member-path.ts";
 import { compileWith, createAjv, schemaProblems } from "./schema/compile-schema.ts";
 import { createDateReader } from "./record.cast/date-format.ts";
 import { patternProblem } from "./schema/regexp.ts";
-import { toViolations } from "./schema/violations.ts";
+import { isSummary, pointerOf, toViolations } from "./schema/violations.ts";
 
 /** Formats of our own: what is wrong with the text, or undefined. */
 const textChecks: Readonly<Record<string, (text: string) => string | undefined>> = {
@@ -33,8 +33,9 @@ export function checkConfig(description: Pick<OperationDescription, "configSchem
   }
   if (validate(config)) return [];
   const errors = validate.errors ?? [];
-  const special = errors.flatMap(explain);
-  return [...toViolations(errors.filter((error) => explain(error).length === 0)), ...special];
+  const explained = errors.flatMap(explain);
+  const others = errors.filter((error) => explain(error).length === 0 && !(explained.length > 0 && isSummary(error)));
+  return [...toViolations(others), ...explained];
 }
 
 /** Throws `config.invalid` with all violations. What every `compile` begins with. */
@@ -65,7 +66,7 @@ function explain(error: ErrorObject): Violation[] {
   const format: unknown = error.params["format"];
   const check = typeof format === "string" && Object.hasOwn(textChecks, format) ? textChecks[format] : undefined;
   const detail = check?.(value);
-  return detail === undefined ? [] : [{ pointer: error.instancePath, code: String(format), detail }];
+  return detail === undefined ? [] : [{ pointer: pointerOf(error), code: String(format), detail }];
 }
 
 function problemOf(act: () => unknown): string | undefined {

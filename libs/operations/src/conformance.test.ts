@@ -45,8 +45,8 @@ describe.each(operations.map((operation) => ({ name: operation.description.name,
       const step = operation.compile(config, deps);
       const before = structuredClone(input);
       const frozen = deepFreeze(structuredClone(input));
-      const ready = (await step.prepare?.([{ record: frozen, clock: { timeUnixMs } }])) ?? step;
       try {
+        const ready = (await step.prepare?.([{ record: frozen, clock: { timeUnixMs } }])) ?? step;
         await ready.apply(frozen, { timeUnixMs });
       } catch (error) {
         expect(error).toBeInstanceOf(OneDataError);

@@ -6,4 +6,6 @@ export { findOperation, operations } from "./registry.ts";
 export { closest } from "./schema/closest.ts";
 export { compileSchema, type SchemaCheck, schemaProblems } from "./schema/compile-schema.ts";
 export { type Pattern, compilePattern, patternProblem } from "./schema/regexp.ts";
+export { declaredMembers, warnExpressions } from "./warn-expressions.ts";
 export { StepCache } from "./step-cache.ts";
+export { createEvaluateWhen, type EvaluateWhen } from "./evaluate-when.ts";

@@ -28,7 +28,8 @@ export type PreparedRecord = { readonly record: Json; readonly clock: RecordCloc
 
 export interface LookupPort {
   /**
-   * Rows of a lookup table by the text of `column`; `""` names the key column the table was uploaded with. A key without a row is missing from the map.
+   * Rows of a lookup table by the text of `column` (numbers and booleans as JSON writes them). A key without a row is missing from the map.
+   * Keys come without repetition, at most as many as a call has records.
    * Throws `lookup.not_found` for an unknown table or column, `store.unavailable` when it cannot answer.
    */
   get(table: string, column: string, keys: readonly string[]): Promise<ReadonlyMap<string, JsonObject>>;

@@ -25,7 +25,7 @@ export function createDateReader(format: string, timezone?: string): DateReader 
   const zone = timezone === undefined || timezone === "UTC" ? undefined : createZone(timezone);
   if (format === "unix" || format === "unixMs") {
     const factor = format === "unix" ? 1000 : 1;
-    return (text) => (/^-?\d{1,14}(?:\.\d{1,9})?$/.test(text) ? toInstant(Math.round(Number(text) * factor)) : undefined);
+    return (text) => (/^-?\d{1,16}(?:\.\d{1,9})?$/.test(text) ? toInstant(Math.round(Number(text) * factor)) : undefined);
   }
   const readers = (format === "iso8601" ? ISO : [format]).map((each) => createFormatReader(each, zone));
   return (text) => {

@@ -1,16 +1,21 @@
 /** ajv's errors as violations: a JSON Pointer, the rule, and what to do. */
 import type { ErrorObject } from "ajv/dist/2020.js";
-import type { Json, Violation } from "@onedata/core";
+import { type Json, toPointer, type Violation } from "@onedata/core";
 import { describe } from "../outcomes.ts";
 import { closest } from "./closest.ts";
 
 /** More would not help anybody. */
 const MAX_VIOLATIONS = 20;
 /** They only repeat what the errors beside them say. */
-const SUMMARIES = new Set(["if", "anyOf", "oneOf", "$ref"]);
+const SUMMARIES = new Set(["if", "anyOf", "oneOf", "$ref", "propertyNames"]);
+
+export const isSummary = (error: ErrorObject): boolean => SUMMARIES.has(error.keyword);
+
+/** Where the error is: the member itself when its name is wrong. */
+export const pointerOf = (error: ErrorObject): string => (error.propertyName === undefined ? error.instancePath : error.instancePath + toPointer([error.propertyName]));
 
 export function toViolations(errors: readonly ErrorObject[]): Violation[] {
-  const telling = errors.filter((error) => !SUMMARIES.has(error.keyword));
+  const telling = errors.filter((error) => !isSummary(error));
   const chosen = telling.length > 0 ? telling : errors;
   const violations: Violation[] = [];
   const seen = new Set<string>();
@@ -26,7 +31,8 @@ export function toViolations(errors: readonly ErrorObject[]): Violation[] {
 }
 
 function toViolation(error: ErrorObject): Violation {
-  const { keyword, instancePath } = error;
+  const { keyword } = error;
+  const instancePath = pointerOf(error);
   const params: Readonly<Record<string, unknown>> = error.params;
   // `verbose` makes ajv keep the value; it came in as JSON.
   const value: Json | undefined = error.data as Json | undefined;
@@ -38,7 +44,7 @@ function toViolation(error: ErrorObject): Violation {
     case "additionalProperties":
     case "unevaluatedProperties": {
       const name = text(params["additionalProperty"] ?? params["unevaluatedProperty"]);
-      return at(`${instancePath}/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`, `unknown member "${name}"${suggestion(name, Object.keys(knownMembers(error)))}`);
+      return at(instancePath + toPointer([name]), `unknown member "${name}"${suggestion(name, Object.keys(knownMembers(error)))}`);
     }
     case "type": {
       const wanted = Array.isArray(params["type"]) ? params["type"].join(" or ") : text(params["type"]);
