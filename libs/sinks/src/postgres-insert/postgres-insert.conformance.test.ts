@@ -1,0 +1,5 @@
+import { describe } from "vitest";
+import { itKeepsTheSinkContract } from "../conformance.ts";
+import { openPostgresHarness } from "../postgres/testing.ts";
+
+describe("postgres.insert", () => itKeepsTheSinkContract(() => openPostgresHarness("postgres.insert", {})));

@@ -1,0 +1,114 @@
+/**
+ * One sink transaction: the ledger first, then the rows of every part, pipelined, one commit.
+ *
+ * Invariants:
+ * 1. Either all of it is committed or nothing: a ledger row that does not merge, a refused row, a lost connection roll everything back.
+ * 2. Races lost to other writers are retried here, free of cost. What is known to be done is left out, never written again.
+ * 3. A lost answer to COMMIT is a connection fault: the caller tries again and the ledger tells what was done.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { OneDataError } from "@onedata/core";
+import type { WriteContext, WriteOutcomes } from "../sink.ts";
+import { WRITTEN } from "../sink.ts";
+import { inTransaction, throwIfAborted } from "./clients.ts";
+import { ledgerDdl, ledgerName, type LedgerKey, mergeLedger, readLedger } from "./ledger.ts";
+import type { SinkDatabase } from "./pools.ts";
+import { classify, type FaultClass, type SqlFailure, toSqlFailure } from "./sqlstate.ts";
+import { toStatements } from "./statements.ts";
+import { ledgerKey, type Part, rowsOf, settle, toLedgerEntries, withoutDone } from "./units.ts";
+
+export type AttemptFailure = {
+  readonly fault: Exclude<FaultClass, "retry">;
+  readonly failure: SqlFailure;
+  /** What was still to be written. */
+  readonly parts: readonly Part[];
+  /** The part whose statement failed, where that is known. */
+  readonly culprit: Part | undefined;
+};
+
+const MAX_RACES = 20;
+
+class LedgerConflict extends Error {}
+
+/** `undefined` = committed, with the outcome of every record set. Throws `aborted`. */
+export async function attempt(database: SinkDatabase, wanted: readonly Part[], { context, outcomes }: { context: WriteContext; outcomes: WriteOutcomes }): Promise<AttemptFailure | undefined> {
+  let parts: readonly Part[] = wanted.filter((part) => part.units.length > 0);
+  let ledgerMade = false;
+  for (let race = 0; parts.length > 0; race++) {
+    throwIfAborted(context.signal);
+    const failed: { at: "ledger" | Part | undefined } = { at: undefined };
+    try {
+      await transact(database, parts, { context, failed });
+      for (const part of parts) for (const unit of part.units) settle(unit, outcomes, WRITTEN);
+      return undefined;
+    } catch (error) {
+      if (context.signal.aborted) throw new OneDataError("aborted", "the write was cancelled; what it had committed stands in the ledger", { cause: error });
+      if (error instanceof LedgerConflict) {
+        // The row that kept us out is committed, so each round finds something done, or a writer that is faster still.
+        const keys: LedgerKey[] = toLedgerEntries(parts).map(({ batchId, generation, sink }) => ({ batchId, generation, sink }));
+        try {
+          parts = withoutDone(parts, await readLedger(database, database.schema, { installation: context.installation, keys }), outcomes);
+        } catch (cause) {
+          return { fault: "connection", failure: toSqlFailure(cause), parts, culprit: undefined };
+        }
+        if (race < MAX_RACES) continue;
+      }
+      const failure = toSqlFailure(error);
+      if (failed.at === "ledger" && failure.code === "42P01" && !ledgerMade) {
+        ledgerMade = true;
+        const refusal = await makeLedger(database);
+        if (refusal === undefined) continue;
+        return { fault: "connection", failure: refusal, parts, culprit: undefined };
+      }
+      const fault = failed.at === "ledger" && classify(failure) !== "retry" ? "connection" : classify(failure);
+      if (fault === "retry" && race < MAX_RACES) {
+        await sleep(Math.random() * 10 * Math.min(race + 1, 10));
+        continue;
+      }
+      return { fault: fault === "retry" ? "statement" : fault, failure, parts, culprit: typeof failed.at === "object" ? failed.at : undefined };
+    }
+  }
+  return undefined;
+}
+
+async function transact(
+  database: SinkDatabase,
+  parts: readonly Part[],
+  { context, failed }: { context: WriteContext; failed: { at: "ledger" | Part | undefined } },
+): Promise<void> {
+  const statements = parts.flatMap((part) => (part.units.some((unit) => unit.rows.length > 0) ? toStatements(part.config, part.table, rowsOf(part)).map((statement) => ({ part, statement })) : []));
+  await inTransaction(database, async () => {
+    const ledger = mergeLedger(database, database.schema, { installation: context.installation, entries: toLedgerEntries(parts) }).catch(note(failed, "ledger"));
+    // Sent without waiting for the ledger's answer: it costs a round trip less, and a conflict rolls them back.
+    const writes = Promise.allSettled(statements.map(({ part, statement }) => database.query(statement.text, [statement.parameter]).then(() => undefined, note(failed, part))));
+    // The ledger's word comes before any row's error: rows that are there already may well collide with themselves.
+    const merged = await ledger.finally(() => writes);
+    const settled = await writes;
+    if (!merged) throw new LedgerConflict();
+    for (const result of settled) if (result.status === "rejected") throw result.reason;
+    throwIfAborted(context.signal);
+  });
+}
+
+/** Statements fail in the order they were sent, so the first to fail is the culprit; the others only say that the transaction is over. */
+function note(failed: { at: "ledger" | Part | undefined }, at: "ledger" | Part | undefined): (error: unknown) => never {
+  return (error) => {
+    failed.at ??= at;
+    throw error;
+  };
+}
+
+/** Made at first use. Answers what failed, with the statement for a DBA where a right is missing. */
+export async function makeLedger(database: Pick<SinkDatabase, "query" | "isAlive" | "schema">): Promise<SqlFailure | undefined> {
+  try {
+    await inTransaction(database, async () => {
+      // `if not exists` alone still collides when two sessions make it at once.
+      await database.query("select pg_advisory_xact_lock(hashtext('onedata_applied'))");
+      await database.query(ledgerDdl(database.schema));
+    });
+    return undefined;
+  } catch (error) {
+    const failure = toSqlFailure(error);
+    return { ...failure, message: `cannot make ${ledgerName(database.schema)} (${failure.message}); let a DBA run: ${ledgerDdl(database.schema).replace(/\s+/g, " ")}` };
+  }
+}
