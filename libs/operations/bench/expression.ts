@@ -10,8 +10,13 @@ import { parseExpression } from "../src/expression/syntax.ts";
 
 type Item = { readonly sku: string; readonly price: number; readonly quantity: number };
 type Order = {
-  readonly id: string; readonly price: number; readonly quantity: number; readonly country_code: string; readonly status: string;
-  readonly customer: { readonly name: string; readonly address: { readonly city: string } }; readonly items: readonly Item[];
+  readonly id: string;
+  readonly price: number;
+  readonly quantity: number;
+  readonly country_code: string;
+  readonly status: string;
+  readonly customer: { readonly name: string; readonly address: { readonly city: string } };
+  readonly items: readonly Item[];
 };
 
 const orders: readonly Order[] = Array.from({ length: 1_000 }, (_, i) => ({
@@ -27,12 +32,27 @@ const orders: readonly Order[] = Array.from({ length: 1_000 }, (_, i) => ({
 const expressions: readonly { readonly source: string; readonly plain: (order: Order) => unknown }[] = [
   { source: "price * quantity", plain: (o) => o.price * o.quantity },
   { source: "country_code = 'NO' and status != 'open'", plain: (o) => o.country_code === "NO" && o.status !== "open" },
-  { source: "$uppercase($trim(customer.name)) & ', ' & customer.address.city", plain: (o) => `${o.customer.name.replace(/[ \t\n\r]+/gm, " ").trim().toUpperCase()}, ${o.customer.address.city}` },
-  { source: "$sum(items[quantity > 1].(price * quantity))", plain: (o) => o.items.filter((i) => i.quantity > 1).reduce((sum, i) => sum + i.price * i.quantity, 0) },
   {
-    source: "{'id': id, 'city': customer.address.city, 'total': price * quantity, 'large': price * quantity > 100, 'skus': items.sku, 'label': status = 'paid' ? 'P-' & id : 'O-' & id}",
+    source: "$uppercase($trim(customer.name)) & ', ' & customer.address.city",
+    plain: (o) =>
+      `${o.customer.name
+        .replace(/[ \t\n\r]+/gm, " ")
+        .trim()
+        .toUpperCase()}, ${o.customer.address.city}`,
+  },
+  {
+    source: "$sum(items[quantity > 1].(price * quantity))",
+    plain: (o) => o.items.filter((i) => i.quantity > 1).reduce((sum, i) => sum + i.price * i.quantity, 0),
+  },
+  {
+    source:
+      "{'id': id, 'city': customer.address.city, 'total': price * quantity, 'large': price * quantity > 100, 'skus': items.sku, 'label': status = 'paid' ? 'P-' & id : 'O-' & id}",
     plain: (o) => ({
-      id: o.id, city: o.customer.address.city, total: o.price * o.quantity, large: o.price * o.quantity > 100, skus: o.items.map((i) => i.sku),
+      id: o.id,
+      city: o.customer.address.city,
+      total: o.price * o.quantity,
+      large: o.price * o.quantity > 100,
+      skus: o.items.map((i) => i.sku),
       label: o.status === "paid" ? `P-${o.id}` : `O-${o.id}`,
     }),
   },

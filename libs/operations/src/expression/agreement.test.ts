@@ -30,7 +30,10 @@ const name = fc.constantFrom(...names.flatMap((each, index) => Array<string>(ind
 
 const scalar: fc.Arbitrary<Json> = fc.oneof(
   { weight: 4, arbitrary: fc.constantFrom<Json>(0, 1, 2, -1, 2.5, 3.5, 0.1, 1e21, 1e-7, 123456789012345680, 0.30000000000000004, -0.5, 100) },
-  { weight: 4, arbitrary: fc.constantFrom<Json>("", "a", "b", "abc", " x  y ", "10", "-1.5", "0x1F", "NO", "é😀z", "2026-11-23T10:00:00Z", "a,b,,c", "$1") },
+  {
+    weight: 4,
+    arbitrary: fc.constantFrom<Json>("", "a", "b", "abc", " x  y ", "10", "-1.5", "0x1F", "NO", "é😀z", "2026-11-23T10:00:00Z", "a,b,,c", "$1"),
+  },
   { weight: 2, arbitrary: fc.constantFrom<Json>(true, false, null) },
 );
 
@@ -56,14 +59,75 @@ const object = (inner: fc.Arbitrary<Json>): fc.Arbitrary<Json> =>
 
 const record: fc.Arbitrary<Json> = fc.oneof({ weight: 12, arbitrary: object(tree(3)) }, { weight: 1, arbitrary: tree(3) });
 
-const literal = fc.constantFrom("0", "1", "2", "-1", "0.5", "1e3", "''", "'a'", "'abc'", "'b'", "' '", "','", "'NO'", "'10'", "true", "false", "null", "[]", "{}");
+const literal = fc.constantFrom(
+  "0",
+  "1",
+  "2",
+  "-1",
+  "0.5",
+  "1e3",
+  "''",
+  "'a'",
+  "'abc'",
+  "'b'",
+  "' '",
+  "','",
+  "'NO'",
+  "'10'",
+  "true",
+  "false",
+  "null",
+  "[]",
+  "{}",
+);
 const unaryCalls = [
-  "string", "length", "uppercase", "lowercase", "trim", "number", "abs", "floor", "ceil", "round", "sqrt", "sum", "max", "min", "average", "boolean",
-  "not", "exists", "count", "sort", "reverse", "distinct", "keys", "merge", "spread", "type", "join", "formatBase", "base64encode", "encodeUrlComponent",
+  "string",
+  "length",
+  "uppercase",
+  "lowercase",
+  "trim",
+  "number",
+  "abs",
+  "floor",
+  "ceil",
+  "round",
+  "sqrt",
+  "sum",
+  "max",
+  "min",
+  "average",
+  "boolean",
+  "not",
+  "exists",
+  "count",
+  "sort",
+  "reverse",
+  "distinct",
+  "keys",
+  "merge",
+  "spread",
+  "type",
+  "join",
+  "formatBase",
+  "base64encode",
+  "encodeUrlComponent",
 ];
 const binaryCalls = [
-  "substring", "substringBefore", "substringAfter", "pad", "contains", "split", "join", "power", "append", "lookup", "round", "string", "formatBase",
-  "formatNumber", "zip",
+  "substring",
+  "substringBefore",
+  "substringAfter",
+  "pad",
+  "contains",
+  "split",
+  "join",
+  "power",
+  "append",
+  "lookup",
+  "round",
+  "string",
+  "formatBase",
+  "formatNumber",
+  "zip",
 ];
 const operators = ["+", "-", "*", "/", "%", "=", "!=", "<", "<=", ">", ">=", "and", "or", "&", "in"];
 
@@ -85,9 +149,18 @@ const expression = fc.letrec<{ any: string; path: string; step: string; predicat
     { weight: 2, arbitrary: fc.constantFrom("[0]", "[1]", "[-1]", "[0.9]", "[[0, 1]]", "[]") },
     { weight: 2, arbitrary: tie("any").map((each) => `[${each}]`) },
   ),
-  path: fc.tuple(fc.oneof({ weight: 8, arbitrary: name }, { weight: 1, arbitrary: fc.constantFrom("$", "$$", "*", "$x") }), tie("predicate"), fc.array(fc.tuple(tie("step"), tie("predicate")), { maxLength: 3 }), fc.oneof({ weight: 12, arbitrary: fc.constant("") }, { weight: 1, arbitrary: tie("any").map((each) => `^(${each})`) }, { weight: 1, arbitrary: fc.tuple(tie("any"), tie("any")).map(([a, b]) => `^(>${a}, ${b})`) })).map(
-    ([first, predicate, steps, order]) => first + predicate + steps.map(([step, filter]) => `.${step}${filter}`).join("") + order,
-  ),
+  path: fc
+    .tuple(
+      fc.oneof({ weight: 8, arbitrary: name }, { weight: 1, arbitrary: fc.constantFrom("$", "$$", "*", "$x") }),
+      tie("predicate"),
+      fc.array(fc.tuple(tie("step"), tie("predicate")), { maxLength: 3 }),
+      fc.oneof(
+        { weight: 12, arbitrary: fc.constant("") },
+        { weight: 1, arbitrary: tie("any").map((each) => `^(${each})`) },
+        { weight: 1, arbitrary: fc.tuple(tie("any"), tie("any")).map(([a, b]) => `^(>${a}, ${b})`) },
+      ),
+    )
+    .map(([first, predicate, steps, order]) => first + predicate + steps.map(([step, filter]) => `.${step}${filter}`).join("") + order),
   any: fc.oneof(
     { maxDepth: 4, depthIdentifier: "expression" },
     { weight: 6, arbitrary: fc.oneof({ weight: 3, arbitrary: name }, { weight: 2, arbitrary: literal }) },
@@ -95,33 +168,87 @@ const expression = fc.letrec<{ any: string; path: string; step: string; predicat
     { weight: 6, arbitrary: fc.tuple(tie("any"), fc.constantFrom(...operators), tie("any")).map(([a, operator, b]) => `(${a}) ${operator} (${b})`) },
     { weight: 4, arbitrary: fc.tuple(fc.constantFrom(...unaryCalls), tie("any")).map(([call, a]) => `$${call}(${a})`) },
     { weight: 3, arbitrary: fc.tuple(fc.constantFrom(...binaryCalls), tie("any"), tie("any")).map(([call, a, b]) => `$${call}(${a}, ${b})`) },
-    { weight: 1, arbitrary: fc.tuple(fc.constantFrom("substring", "replace", "split", "pad", "formatNumber"), tie("any"), tie("any"), tie("any")).map(([call, a, b, c]) => `$${call}(${a}, ${b}, ${c})`) },
+    {
+      weight: 1,
+      arbitrary: fc
+        .tuple(fc.constantFrom("substring", "replace", "split", "pad", "formatNumber"), tie("any"), tie("any"), tie("any"))
+        .map(([call, a, b, c]) => `$${call}(${a}, ${b}, ${c})`),
+    },
     { weight: 1, arbitrary: fc.tuple(tie("any"), fc.constantFrom(...binaryCalls), tie("any")).map(([a, call, b]) => `${a}.$${call}(${b})`) },
     { weight: 2, arbitrary: fc.tuple(tie("any"), tie("any"), tie("any")).map(([a, b, c]) => `(${a} ? ${b} : ${c})`) },
     { weight: 1, arbitrary: fc.tuple(tie("any"), tie("any")).map(([a, b]) => `(${a} ? ${b})`) },
     { weight: 1, arbitrary: fc.tuple(tie("any"), fc.constantFrom("??", "?:"), tie("any")).map(([a, operator, b]) => `(${a} ${operator} ${b})`) },
     { weight: 2, arbitrary: fc.array(tie("any"), { maxLength: 3 }).map((items) => `[${items.join(", ")}]`) },
     { weight: 1, arbitrary: fc.tuple(tie("any"), tie("any")).map(([a, b]) => `[${a}..${b}]`) },
-    { weight: 2, arbitrary: fc.array(fc.tuple(fc.oneof({ weight: 4, arbitrary: name.map((each) => `'${each}'`) }, { weight: 1, arbitrary: tie("any") }, { weight: 1, arbitrary: fc.constant("'1'") }), tie("any")), { maxLength: 3 }).map((pairs) => `{${pairs.map(([key, value]) => `${key}: ${value}`).join(", ")}}`) },
+    {
+      weight: 2,
+      arbitrary: fc
+        .array(
+          fc.tuple(
+            fc.oneof(
+              { weight: 4, arbitrary: name.map((each) => `'${each}'`) },
+              { weight: 1, arbitrary: tie("any") },
+              { weight: 1, arbitrary: fc.constant("'1'") },
+            ),
+            tie("any"),
+          ),
+          { maxLength: 3 },
+        )
+        .map((pairs) => `{${pairs.map(([key, value]) => `${key}: ${value}`).join(", ")}}`),
+    },
     { weight: 1, arbitrary: fc.tuple(tie("path"), tie("any"), tie("any")).map(([a, key, value]) => `${a}{${key}: ${value}}`) },
     { weight: 1, arbitrary: fc.tuple(tie("path"), tie("path"), tie("path")).map(([a, key, value]) => `${a}{$string(${key}): ${value}}`) },
     { weight: 1, arbitrary: tie("any").map((a) => `-(${a})`) },
     { weight: 1, arbitrary: fc.tuple(tie("any"), tie("predicate")).map(([a, predicate]) => `(${a})${predicate}`) },
-    { weight: 1, arbitrary: fc.tuple(fc.constantFrom(...unaryCalls), tie("any"), tie("predicate")).map(([call, a, predicate]) => `$${call}(${a})${predicate}`) },
+    {
+      weight: 1,
+      arbitrary: fc.tuple(fc.constantFrom(...unaryCalls), tie("any"), tie("predicate")).map(([call, a, predicate]) => `$${call}(${a})${predicate}`),
+    },
     { weight: 2, arbitrary: fc.tuple(tie("any"), tie("any")).map(([a, b]) => `($x := ${a}; ${b})`) },
     { weight: 1, arbitrary: fc.tuple(tie("any"), tie("any"), tie("any")).map(([a, b, c]) => `($x := ${a}; $y := ($x := ${b}; $x); [$x, $y, ${c}])`) },
     { weight: 1, arbitrary: tie("any").map((a) => `(${a} & $x)`) },
-    { weight: 2, arbitrary: fc.tuple(fc.constantFrom("map", "filter"), tie("any"), fc.constantFrom("$x", "$x, $i", "$x, $i, $all"), tie("any")).map(([call, a, parameters, body]) => `$${call}(${a}, function(${parameters}) { ${body} })`) },
-    { weight: 1, arbitrary: fc.tuple(tie("any"), tie("any"), tie("any")).map(([a, body, start]) => `$reduce(${a}, function($x, $y) { ${body} }, ${start})`) },
+    {
+      weight: 2,
+      arbitrary: fc
+        .tuple(fc.constantFrom("map", "filter"), tie("any"), fc.constantFrom("$x", "$x, $i", "$x, $i, $all"), tie("any"))
+        .map(([call, a, parameters, body]) => `$${call}(${a}, function(${parameters}) { ${body} })`),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.tuple(tie("any"), tie("any"), tie("any")).map(([a, body, start]) => `$reduce(${a}, function($x, $y) { ${body} }, ${start})`),
+    },
     { weight: 1, arbitrary: fc.tuple(tie("any"), tie("any")).map(([a, body]) => `$reduce(${a}, function($x, $y) { ${body} })`) },
     { weight: 1, arbitrary: fc.tuple(tie("any"), fc.constantFrom(...unaryCalls)).map(([a, call]) => `(${a} ~> $${call})`) },
     { weight: 1, arbitrary: fc.tuple(tie("any"), fc.constantFrom(...binaryCalls), tie("any")).map(([a, call, b]) => `(${a} ~> $${call}(${b}))`) },
     { weight: 1, arbitrary: fc.tuple(tie("any"), tie("any")).map(([a, body]) => `(${a} ~> $map(function($x) { ${body} }))`) },
-    { weight: 1, arbitrary: fc.tuple(fc.constantFrom("contains", "match", "split"), tie("any"), regex).map(([call, a, pattern]) => `$${call}(${a}, ${pattern})`) },
-    { weight: 1, arbitrary: fc.tuple(fc.constantFrom("match", "split"), tie("any"), regex, tie("any")).map(([call, a, pattern, limit]) => `$${call}(${a}, ${pattern}, ${limit})`) },
-    { weight: 1, arbitrary: fc.tuple(tie("any"), regex, fc.oneof(tie("any"), fc.constantFrom("'[$1]'", "'$0$2x'", "'$$1$9$'"))).map(([a, pattern, b]) => `$replace(${a}, ${pattern}, ${b})`) },
-    { weight: 1, arbitrary: fc.tuple(name, regex, fc.constantFrom("'-'", "1", "missing"), tie("any")).map(([a, pattern, b, limit]) => `$replace(${a}, ${pattern}, ${b}, ${limit})`) },
-    { weight: 1, arbitrary: fc.tuple(name, fc.constantFrom("contains", "match", "split"), regex).map(([a, call, pattern]) => `(${a} ~> $${call}(${pattern})) & ${a}.$${call}(${pattern})`) },
+    {
+      weight: 1,
+      arbitrary: fc.tuple(fc.constantFrom("contains", "match", "split"), tie("any"), regex).map(([call, a, pattern]) => `$${call}(${a}, ${pattern})`),
+    },
+    {
+      weight: 1,
+      arbitrary: fc
+        .tuple(fc.constantFrom("match", "split"), tie("any"), regex, tie("any"))
+        .map(([call, a, pattern, limit]) => `$${call}(${a}, ${pattern}, ${limit})`),
+    },
+    {
+      weight: 1,
+      arbitrary: fc
+        .tuple(tie("any"), regex, fc.oneof(tie("any"), fc.constantFrom("'[$1]'", "'$0$2x'", "'$$1$9$'")))
+        .map(([a, pattern, b]) => `$replace(${a}, ${pattern}, ${b})`),
+    },
+    {
+      weight: 1,
+      arbitrary: fc
+        .tuple(name, regex, fc.constantFrom("'-'", "1", "missing"), tie("any"))
+        .map(([a, pattern, b, limit]) => `$replace(${a}, ${pattern}, ${b}, ${limit})`),
+    },
+    {
+      weight: 1,
+      arbitrary: fc
+        .tuple(name, fc.constantFrom("contains", "match", "split"), regex)
+        .map(([a, call, pattern]) => `(${a} ~> $${call}(${pattern})) & ${a}.$${call}(${pattern})`),
+    },
     { weight: 1, arbitrary: fc.constantFrom("$now()", "$millis()", "$toMillis(name)", "$fromMillis(a)", "$", "$$", "$x") },
   ),
 })).any;
@@ -152,40 +279,41 @@ let compared = 0;
 let failed = 0;
 let skipped = 0;
 
-test(
-  "compiled expressions agree with the package",
-  async () => {
-    const limits = resolveLimits();
-    await fc.assert(
-      fc.asyncProperty(expression, fc.array(record, { minLength: 1, maxLength: 3 }), async (source, records) => {
-        let compiled: ReturnType<typeof compileExpression>;
-        try {
-          compiled = compileExpression(source);
-        } catch {
-          return; // not an expression: nothing to compare
-        }
-        if (!compiled.compiled) {
-          skipped++;
-          return;
-        }
-        const guard = new PackageGuard(limits);
-        const reference = runByPackage(parseExpression(source, limits, guard), guard);
-        for (const each of records) {
-          const before = JSON.stringify(each);
-          const expected = await outcomeOf(() => reference.evaluate(each, clock));
-          const actual = await outcomeOf(() => compiled.evaluate(each, clock));
-          compared++;
-          if ("failure" in expected) failed++;
-          expect(JSON.stringify(each)).toBe(before);
-          if ("failure" in expected && "failure" in actual && mayFailInAnyOrder(source)) continue;
-          if (JSON.stringify(actual) !== JSON.stringify(expected) && source.includes("{") && (await fillsEmptyArray(() => outcomeOf(() => reference.evaluate(each, clock))))) continue;
-          expect({ source, record: before, ...actual }).toStrictEqual({ source, record: before, ...expected });
-        }
-      }),
-      { numRuns: cases, ...(seed === undefined ? {} : { seed: Number(seed) }) },
-    );
-    console.info(`agreement: ${compared} evaluations compared (${failed} of them failures), ${skipped} of ${cases} expressions left to the package`);
-    expect(compared).toBeGreaterThan(cases / 2);
-  },
-  3_600_000,
-);
+test("compiled expressions agree with the package", async () => {
+  const limits = resolveLimits();
+  await fc.assert(
+    fc.asyncProperty(expression, fc.array(record, { minLength: 1, maxLength: 3 }), async (source, records) => {
+      let compiled: ReturnType<typeof compileExpression>;
+      try {
+        compiled = compileExpression(source);
+      } catch {
+        return; // not an expression: nothing to compare
+      }
+      if (!compiled.compiled) {
+        skipped++;
+        return;
+      }
+      const guard = new PackageGuard(limits);
+      const reference = runByPackage(parseExpression(source, limits, guard), guard);
+      for (const each of records) {
+        const before = JSON.stringify(each);
+        const expected = await outcomeOf(() => reference.evaluate(each, clock));
+        const actual = await outcomeOf(() => compiled.evaluate(each, clock));
+        compared++;
+        if ("failure" in expected) failed++;
+        expect(JSON.stringify(each)).toBe(before);
+        if ("failure" in expected && "failure" in actual && mayFailInAnyOrder(source)) continue;
+        if (
+          JSON.stringify(actual) !== JSON.stringify(expected) &&
+          source.includes("{") &&
+          (await fillsEmptyArray(() => outcomeOf(() => reference.evaluate(each, clock))))
+        )
+          continue;
+        expect({ source, record: before, ...actual }).toStrictEqual({ source, record: before, ...expected });
+      }
+    }),
+    { numRuns: cases, ...(seed === undefined ? {} : { seed: Number(seed) }) },
+  );
+  console.info(`agreement: ${compared} evaluations compared (${failed} of them failures), ${skipped} of ${cases} expressions left to the package`);
+  expect(compared).toBeGreaterThan(cases / 2);
+}, 3_600_000);

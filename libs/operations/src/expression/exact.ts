@@ -4,7 +4,7 @@
  * Out: a result is plain JSON. The language's own arrays carry flags (`sequence`, a guarded `push`) that would change what a later expression
  * sees, its objects may be functions, and its numbers may be Infinity or NaN.
  */
-import { ExactNumber, type Json, type JsonObject, isJsonObject, setMember } from "@onedata/core";
+import { ExactNumber, isJsonObject, type Json, type JsonObject, setMember } from "@onedata/core";
 import { JsonataFailure } from "./failure.ts";
 
 /** The record with plain doubles in `paths`, or in all members when `paths` is undefined; the record itself when it holds none. */
@@ -64,7 +64,9 @@ export function toJson(value: unknown): Json | undefined {
       if (value === null) return null;
       if (value instanceof ExactNumber) return value;
       return Array.isArray(value) ? arrayToJson(value) : objectToJson(value);
-    default:
+    case "function":
+    case "symbol":
+    case "bigint":
       throw aFunction();
   }
 }

@@ -4,7 +4,12 @@
  */
 import { ExactNumber, OneDataError } from "@onedata/core";
 
-export type FailureDetails = { readonly position?: number | undefined; readonly value?: unknown; readonly token?: string | undefined; readonly message?: string };
+export type FailureDetails = {
+  readonly position?: number | undefined;
+  readonly value?: unknown;
+  readonly token?: string | undefined;
+  readonly message?: string;
+};
 
 /** What compiled code throws. Not an `Error`: a record that fails must not pay for a stack trace. */
 export class JsonataFailure {

@@ -3,8 +3,9 @@
  * Invariants: `$now`, `$millis` and the missing parts of `$toMillis` come from the clock; steps are counted, so a retry fails in the same place;
  * evaluations that overlap do not see each other's clock; the record is not changed.
  */
-import type jsonata from "jsonata";
+
 import type { Json } from "@onedata/core";
+import type jsonata from "jsonata";
 import { type Builtin, type BuiltinName, builtins } from "./builtins.ts";
 import { guardedBuiltins } from "./compiler/guarded-builtins.ts";
 import { rangeBound } from "./compiler/operators.ts";
@@ -80,7 +81,11 @@ function checkRanges(root: Node): void {
     if (node.type === "binary" && node.value === "..") ranges.push(node);
   });
   const checked = (bound: Node["rhs"] | Node["lhs"], position: number | undefined): object => ({
-    type: "function", value: "(", position, arguments: [bound], procedure: { type: "variable", value: rangeCheck, position },
+    type: "function",
+    value: "(",
+    position,
+    arguments: [bound],
+    procedure: { type: "variable", value: rangeCheck, position },
   });
   for (const range of ranges) Object.assign(range, { lhs: checked(range.lhs, range.position), rhs: checked(range.rhs, range.position) });
 }
@@ -99,13 +104,27 @@ function staticBindings(run: Run): Record<string, Builtin> {
   const { pad, formatInteger, formatNumber, append, spread, distinct } = guardedBuiltins;
   return {
     [rangeCheck]: { _jsonata_function: true, implementation: (value) => rangeBound(value) },
-    pad: over("pad", function (str, width, char) { return pad(run, str, width, char); }),
-    formatInteger: over("formatInteger", function (value, picture) { return formatInteger(run, value, picture); }),
-    formatNumber: over("formatNumber", function (value, picture, options) { return formatNumber(run, value, picture, options); }),
-    append: over("append", function (arg1, arg2) { return append(run, arg1, arg2); }),
-    spread: over("spread", function (arg) { return spread(run, arg); }),
-    distinct: over("distinct", function (arr) { return distinct(run, arr); }),
-    sort: over("sort", function (arr, comparator) { return mergeSortAsync(arr, comparator, run, (values) => builtins().sort.implementation.call(this, values)); }),
+    pad: over("pad", function (str, width, char) {
+      return pad(run, str, width, char);
+    }),
+    formatInteger: over("formatInteger", function (value, picture) {
+      return formatInteger(run, value, picture);
+    }),
+    formatNumber: over("formatNumber", function (value, picture, options) {
+      return formatNumber(run, value, picture, options);
+    }),
+    append: over("append", function (arg1, arg2) {
+      return append(run, arg1, arg2);
+    }),
+    spread: over("spread", function (arg) {
+      return spread(run, arg);
+    }),
+    distinct: over("distinct", function (arr) {
+      return distinct(run, arr);
+    }),
+    sort: over("sort", function (arr, comparator) {
+      return mergeSortAsync(arr, comparator, run, (values) => builtins().sort.implementation.call(this, values));
+    }),
   };
 }
 
@@ -113,7 +132,12 @@ function staticBindings(run: Run): Record<string, Builtin> {
 function clockBindings({ timeUnixMs }: EvaluationClock, run: Run): Record<string, Builtin> {
   const { now, millis, toMillis, fromMillis } = builtins();
   return {
-    now: { ...now, implementation: function (picture, timezone) { return fromMillis.implementation.call(this, timeUnixMs, picture, timezone); } },
+    now: {
+      ...now,
+      implementation: function (picture, timezone) {
+        return fromMillis.implementation.call(this, timeUnixMs, picture, timezone);
+      },
+    },
     millis: { ...millis, implementation: () => timeUnixMs },
     toMillis: {
       ...toMillis,

@@ -79,7 +79,12 @@ function walkStages(stages: readonly Stage[] | undefined, found: Found): void {
 function walkPath(node: Node, contextIsRecord: boolean, found: Found): void {
   const [first, second, ...rest] = node.steps ?? [];
   // `$$.a` and `$.a` read one member, not the record.
-  const isRecord = first?.type === "variable" && first.predicate === undefined && first.stages === undefined && first.group === undefined && (first.value === "$" || (first.value === "" && contextIsRecord));
+  const isRecord =
+    first?.type === "variable" &&
+    first.predicate === undefined &&
+    first.stages === undefined &&
+    first.group === undefined &&
+    (first.value === "$" || (first.value === "" && contextIsRecord));
   if (isRecord && second?.type === "name") {
     walk(second, true, found);
   } else {
@@ -91,8 +96,23 @@ function walkPath(node: Node, contextIsRecord: boolean, found: Found): void {
 
 /** How many arguments a built-in needs so that it does not take the context instead. */
 const argumentsNeeded: Record<string, number> = {
-  now: 0, millis: 0, substring: 2, substringBefore: 2, substringAfter: 2, pad: 2, match: 2, contains: 2, replace: 3, split: 2, formatNumber: 2,
-  formatInteger: 2, parseInteger: 2, power: 2, sift: 2, lookup: 2, each: 2,
+  now: 0,
+  millis: 0,
+  substring: 2,
+  substringBefore: 2,
+  substringAfter: 2,
+  pad: 2,
+  match: 2,
+  contains: 2,
+  replace: 3,
+  split: 2,
+  formatNumber: 2,
+  formatInteger: 2,
+  parseInteger: 2,
+  power: 2,
+  sift: 2,
+  lookup: 2,
+  each: 2,
 };
 
 function takesContext(node: Node): boolean {

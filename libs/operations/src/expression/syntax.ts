@@ -66,7 +66,11 @@ export function parseExpression(source: string, limits: ExpressionLimits, option
   // The parser works on the left side of these twice, so a chain of n takes 2^n.
   const defaults = source.match(/(?<!\()\?[?:]/g)?.length ?? 0;
   if (defaults > maxDefaults) {
-    throw invalidExpression(source, new JsonataFailure("too_long", { message: `${defaults} times ?? or ?:, at most ${maxDefaults} are allowed` }), "take the first of an array instead: [a, b, c][0]");
+    throw invalidExpression(
+      source,
+      new JsonataFailure("too_long", { message: `${defaults} times ?? or ?:, at most ${maxDefaults} are allowed` }),
+      "take the first of an array instead: [a, b, c][0]",
+    );
   }
   let expression: jsonata.Expression;
   try {

@@ -8,13 +8,10 @@ import type { Node } from "../syntax.ts";
 import { compileHigherOrder, isHigherOrder } from "./higher-order.ts";
 import { truthy } from "./operators.ts";
 import { compileRegexCall, isRegexCall } from "./regex-calls.ts";
-import { type Bindings, type Compile, type Evaluate, NotCompiled, type Run } from "./run.ts";
+import { type Bindings, type CallOptions, type Compile, type Evaluate, NotCompiled, type Run } from "./run.ts";
 import { readSignature, type Signature } from "./signature.ts";
 import { synchronousBuiltins } from "./synchronous-builtins.ts";
 import { createSequence, isValues, sequenceOf } from "./values.ts";
-
-/** Where a missing argument comes from: tail calls of a lambda have no context. */
-export type CallOptions = { readonly first?: Evaluate; readonly hasContext: boolean; readonly isTail: boolean };
 
 /** The result is not collapsed: a tail call's is not. */
 export function compileCall(node: Node, bindings: Bindings | undefined, compile: Compile, options: CallOptions): Evaluate {
@@ -43,7 +40,8 @@ export function compileBuiltin(name: string, values: readonly Evaluate[], node: 
   if (inlined !== undefined) return inlined;
   const builtin = builtins()[name];
   const own = synchronousBuiltins[name];
-  const call = (run: Run, args: readonly unknown[]): unknown => (own === undefined ? builtin.implementation.apply(focus, [...args]) : own(run, ...args));
+  const call = (run: Run, args: readonly unknown[]): unknown =>
+    own === undefined ? builtin.implementation.apply(focus, [...args]) : own(run, ...args);
   const slow = (run: Run, args: readonly unknown[], input: unknown): unknown => {
     try {
       return call(run, builtin.signature === undefined ? args : builtin.signature.validate(args, hasContext ? input : null));
@@ -53,7 +51,12 @@ export function compileBuiltin(name: string, values: readonly Evaluate[], node: 
   };
   const signature = signatureOf(builtin);
   if (signature === undefined || values.length < signature.required || values.length > signature.accepts.length) {
-    return (input, run) => slow(run, values.map((value) => value(input, run)), input);
+    return (input, run) =>
+      slow(
+        run,
+        values.map((value) => value(input, run)),
+        input,
+      );
   }
   const [accepts] = signature.accepts;
   const [only] = values;
@@ -103,7 +106,9 @@ function inline(name: string, value: Evaluate): Evaluate | undefined {
 
 function signatureOf(builtin: Builtin): Signature | undefined {
   const { signature } = builtin;
-  return signature !== undefined && "definition" in signature && typeof signature.definition === "string" ? readSignature(signature.definition) : undefined;
+  return signature !== undefined && "definition" in signature && typeof signature.definition === "string"
+    ? readSignature(signature.definition)
+    : undefined;
 }
 
 /** What the package hands to built-ins as `this`. */

@@ -4,21 +4,23 @@
  * Where the package fails for several members of one constructor, which failure is named first is not part of that: it evaluates them at once.
  * Non-duty: regexes, functions as values, recursion, parents, variables bound along paths, transforms. They raise `NotCompiled`.
  */
-import { isPairs, type Node } from "../syntax.ts";
+
 import { isFunctionName } from "../builtins.ts";
 import { JsonataFailure } from "../failure.ts";
-import { type CallOptions, calledName, compileBuiltin, compileCall } from "./calls.ts";
+import { isPairs, type Node } from "../syntax.ts";
+import { calledName, compileBuiltin, compileCall } from "./calls.ts";
 import { compileGroup } from "./group.ts";
 import { compileBinary, isNumeric, truthy } from "./operators.ts";
 import { compileName, compilePath, filtersOf } from "./path.ts";
-import { type Bindings, type Compile, type Evaluate, NotCompiled, type Run, unbound } from "./run.ts";
+import { type Bindings, type CallOptions, type Compile, type Evaluate, NotCompiled, type Run, unbound } from "./run.ts";
 import { append, collapse, createSequence, isMembers, isValues, type Values } from "./values.ts";
 
 /** @throws NotCompiled when the package has to run it. */
 export const compileNode: Compile = (node, bindings) => {
   const evaluate = compileBare(node, bindings);
   const keepArray = node.keepArray === true;
-  const group = node.group === undefined || node.type === "path" ? undefined : compileGroup(node.group.lhs, node.group.position, bindings, compileNode);
+  const group =
+    node.group === undefined || node.type === "path" ? undefined : compileGroup(node.group.lhs, node.group.position, bindings, compileNode);
   const filters = filtersOf(node.predicate, bindings, compileNode);
   if (node.type === "path" || (node.type === "lambda" && node.thunk === true)) return evaluate;
   const isPlain = filters.length === 0 && group === undefined && !keepArray;

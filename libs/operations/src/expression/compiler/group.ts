@@ -7,7 +7,12 @@ import { isValues, type Members, type Values } from "./values.ts";
 export type GroupBy = (input: unknown, run: Run) => Members;
 type Pair = { readonly key: Evaluate; readonly value: Evaluate };
 
-export function compileGroup(pairs: readonly (readonly [Node, Node])[], position: number | undefined, bindings: Bindings | undefined, compile: Compile): GroupBy {
+export function compileGroup(
+  pairs: readonly (readonly [Node, Node])[],
+  position: number | undefined,
+  bindings: Bindings | undefined,
+  compile: Compile,
+): GroupBy {
   const compiled = pairs.map(([key, value]) => ({ key: compile(key, bindings), value: compile(value, bindings) }));
   const general: GroupBy = (input, run) => groupBy(compiled, position, input, run);
   const names = literalKeys(pairs);

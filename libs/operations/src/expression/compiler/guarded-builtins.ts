@@ -12,7 +12,8 @@ export type Implementation = (run: Run, a?: unknown, b?: unknown, c?: unknown, d
 
 export const guardedBuiltins = {
   pad: (run, text, width, filler) => {
-    if (typeof width === "number" && Math.abs(width) > run.maxStringLength) throw new JsonataFailure("D2015", { value: width, message: "the padded text is too long" });
+    if (typeof width === "number" && Math.abs(width) > run.maxStringLength)
+      throw new JsonataFailure("D2015", { value: width, message: "the padded text is too long" });
     return builtins().pad.implementation.call(undefined, text, width, filler);
   },
   formatInteger: (_run, value, picture) => {
@@ -22,7 +23,8 @@ export const guardedBuiltins = {
   formatNumber: (_run, value, picture, options) => {
     isNumeric(value); // Infinity has no mantissa
     for (const [name, text] of isMembers(options) ? Object.entries(options) : []) {
-      if (typeof text !== "string" || text === "") throw new JsonataFailure("T0410", { value: text, message: `the option ${JSON.stringify(name)} of $formatNumber must be a text` });
+      if (typeof text !== "string" || text === "")
+        throw new JsonataFailure("T0410", { value: text, message: `the option ${JSON.stringify(name)} of $formatNumber must be a text` });
     }
     return builtins().formatNumber.implementation.call(undefined, value, picture, options);
   },
@@ -56,7 +58,11 @@ function checkPicture(text: string, picture: string): void {
   const joints = literals.filter((literal) => isWords || /^[A-Za-z0-9]*$/.test(literal)).length;
   let ways = 1;
   for (let i = 0; i < joints; i++) ways *= Math.max(1, text.length - i) / (i + 1);
-  if (ways > 1e6) throw new JsonataFailure("D3136", { value: text, message: "the text is too long for a picture whose parts follow each other without separators" });
+  if (ways > 1e6)
+    throw new JsonataFailure("D3136", {
+      value: text,
+      message: "the text is too long for a picture whose parts follow each other without separators",
+    });
 }
 
 function spread(value: unknown, run: Run): unknown {

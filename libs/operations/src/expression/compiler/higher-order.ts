@@ -2,11 +2,11 @@
  * `$map`, `$filter` and `$reduce` with a function written in place. Functions are no values in compiled code, so none can call itself:
  * recursion, and with it unbounded depth, stays with the package.
  */
-import type { Node } from "../syntax.ts";
+
 import { isFunctionName } from "../builtins.ts";
-import type { CallOptions } from "./calls.ts";
+import type { Node } from "../syntax.ts";
 import { truthy } from "./operators.ts";
-import { type Bindings, type Compile, type Evaluate, NotCompiled, type Run } from "./run.ts";
+import { type Bindings, type CallOptions, type Compile, type Evaluate, NotCompiled, type Run } from "./run.ts";
 import { createSequence, isValues, type Values } from "./values.ts";
 
 const higherOrder = ["map", "filter", "reduce"] as const;
@@ -20,7 +20,8 @@ export function compileHigherOrder(name: HigherOrder, node: Node, bindings: Bind
   const at = options.first === undefined ? 1 : 0; // `items ~> $map(...)` has its array outside
   const lambda = args[at];
   const values = options.first ?? (args[0] === undefined ? undefined : compile(args[0], bindings));
-  if (values === undefined || lambda === undefined || args.length > at + (name === "reduce" ? 2 : 1)) throw new NotCompiled(node, "has unusual arguments");
+  if (values === undefined || lambda === undefined || args.length > at + (name === "reduce" ? 2 : 1))
+    throw new NotCompiled(node, "has unusual arguments");
   const { call, arity } = compileLambda(lambda, bindings, compile, options.isTail);
   const initial = args[at + 1];
   switch (name) {
@@ -46,9 +47,21 @@ function arrayOf(value: unknown): Values | undefined {
   return [value];
 }
 
-function compileLambda(node: Node, bindings: Bindings | undefined, compile: Compile, isTail: boolean): { readonly call: Call; readonly arity: number } {
+function compileLambda(
+  node: Node,
+  bindings: Bindings | undefined,
+  compile: Compile,
+  isTail: boolean,
+): { readonly call: Call; readonly arity: number } {
   const { body } = node;
-  if (node.type !== "lambda" || node.thunk === true || node.signature !== undefined || node.predicate !== undefined || node.group !== undefined || body === undefined) {
+  if (
+    node.type !== "lambda" ||
+    node.thunk === true ||
+    node.signature !== undefined ||
+    node.predicate !== undefined ||
+    node.group !== undefined ||
+    body === undefined
+  ) {
     throw new NotCompiled(node, "is not a function written in place");
   }
   const names = (node.arguments ?? []).map((parameter) => String(parameter.value));

@@ -25,7 +25,10 @@ export function truthy(value: unknown): boolean {
       if (value === null) return false;
       if (isValues(value)) return value.length === 1 ? truthy(value[0]) : value.filter(truthy).length > 0;
       return Object.keys(value).length > 0;
-    default:
+    case "undefined":
+    case "function":
+    case "symbol":
+    case "bigint":
       return false;
   }
 }
@@ -129,7 +132,8 @@ function compileComparison(node: Node, left: Evaluate, right: Evaluate): Evaluat
     const b = right(input, run);
     if (typeof a === "number" && typeof b === "number") return compare(a, b);
     if (typeof a === "string" && typeof b === "string") return compare(a, b);
-    if (!isComparable(a) || !isComparable(b)) throw new JsonataFailure("T2010", { position, value: typeof a === "string" || typeof a === "number" ? b : a });
+    if (!isComparable(a) || !isComparable(b))
+      throw new JsonataFailure("T2010", { position, value: typeof a === "string" || typeof a === "number" ? b : a });
     if (a === undefined || b === undefined) return undefined;
     throw new JsonataFailure("T2009", { position, value: a });
   };
@@ -191,7 +195,8 @@ function includes(a: unknown, b: unknown, run: Run): boolean {
 
 /** Beyond the safe integers `i + 1` may be `i`: the package would count for ever. Both use this check. */
 export function rangeBound(value: unknown): unknown {
-  if (Number.isInteger(value) && !Number.isSafeInteger(value)) throw new JsonataFailure("D2014", { value, message: "a range ends at most at 9007199254740991" });
+  if (Number.isInteger(value) && !Number.isSafeInteger(value))
+    throw new JsonataFailure("D2014", { value, message: "a range ends at most at 9007199254740991" });
   return value;
 }
 

@@ -15,7 +15,8 @@ type Step = (inputs: Values, run: Run, isLast: boolean) => Values;
 export function compilePath(node: Node, bindings: Bindings | undefined, compile: Compile): Evaluate {
   const nodes = node.steps ?? [];
   for (const step of nodes) {
-    if (step.tuple === true || step.focus !== undefined || step.index !== undefined || step.ancestor !== undefined) throw new NotCompiled(step, "binds variables along a path");
+    if (step.tuple === true || step.focus !== undefined || step.index !== undefined || step.ancestor !== undefined)
+      throw new NotCompiled(step, "binds variables along a path");
   }
   if (node.tuple === true) throw new NotCompiled(node, "seeks a parent");
   const first = nodes[0];
@@ -38,7 +39,13 @@ export function compilePath(node: Node, bindings: Bindings | undefined, compile:
 export function plainNames(nodes: readonly Node[]): readonly string[] | undefined {
   const names: string[] = [];
   for (const step of nodes) {
-    const isPlain = step.type === "name" && step.stages === undefined && step.predicate === undefined && step.group === undefined && step.keepArray !== true && step.tuple !== true;
+    const isPlain =
+      step.type === "name" &&
+      step.stages === undefined &&
+      step.predicate === undefined &&
+      step.group === undefined &&
+      step.keepArray !== true &&
+      step.tuple !== true;
     if (!isPlain || typeof step.value !== "string") return undefined;
     names.push(step.value);
   }
@@ -95,7 +102,8 @@ function compileStep(node: Node, index: number, bindings: Bindings | undefined, 
   if (node.type === "sort") return compileSort(node, filtersOf(node.stages, bindings, compile), bindings, compile);
   if (index === 0 && node.consarray === true) {
     // An explicit array first in a path sees the whole context, once.
-    if (node.type !== "unary" || node.predicate !== undefined || node.group !== undefined || node.stages !== undefined) throw new NotCompiled(node, "array at the start of a path");
+    if (node.type !== "unary" || node.predicate !== undefined || node.group !== undefined || node.stages !== undefined)
+      throw new NotCompiled(node, "array at the start of a path");
     const evaluate = compile(node, bindings);
     return (inputs, run) => {
       const value = evaluate(inputs, run);
@@ -200,4 +208,3 @@ function keepTimes(answer: unknown, index: number, values: readonly unknown[], k
 export function areNumbers(values: readonly unknown[]): boolean {
   return values.filter((value) => !isNumeric(value)).length === 0;
 }
-

@@ -17,7 +17,14 @@ type Match = { readonly text: string; readonly start: number; readonly end: numb
 type Matcher = { readonly engine: LinearRegex; readonly node: Node; readonly run: Run };
 
 /** Undefined when the arguments are of another shape. */
-export function compileRegexCall(name: RegexCall, node: Node, first: Evaluate | undefined, bindings: Bindings | undefined, compile: Compile, hasContext: boolean): Evaluate | undefined {
+export function compileRegexCall(
+  name: RegexCall,
+  node: Node,
+  first: Evaluate | undefined,
+  bindings: Bindings | undefined,
+  compile: Compile,
+  hasContext: boolean,
+): Evaluate | undefined {
   const args = node.arguments ?? [];
   const at = args.findIndex((argument) => argument.type === "regex");
   const regex = args[at];
@@ -68,7 +75,8 @@ function forEachMatch({ engine, node, run }: Matcher, text: string, limit: numbe
     visit({ text: matched, start: found.index, end: found.index + matched.length, groups });
     if (engine.lastIndex >= text.length) return count + 1;
     found = engine.exec(text);
-    if (found !== null && found[0] === "") throw new JsonataFailure("D1004", { position: node.position, value: String(node.value), message: "the regex matches an empty text" });
+    if (found !== null && found[0] === "")
+      throw new JsonataFailure("D1004", { position: node.position, value: String(node.value), message: "the regex matches an empty text" });
   }
   return count;
 }

@@ -19,7 +19,10 @@ export function compileAnswer(root: Node): Answer {
   const depth = depthOf(root);
   if (depth > maxNesting) throw new RangeError(`nests ${depth} deep`);
   const general = compileValue(root);
-  const pairs = root.type === "unary" && root.value === "{" && isPairs(root.lhs) && root.predicate === undefined && root.group === undefined ? root.lhs : undefined;
+  const pairs =
+    root.type === "unary" && root.value === "{" && isPairs(root.lhs) && root.predicate === undefined && root.group === undefined
+      ? root.lhs
+      : undefined;
   const names = pairs === undefined ? undefined : literalKeys(pairs);
   if (names === undefined) return general;
   const members = names.map((name, index) => ({ name, answer: compileValue(pairs?.[index]?.[1]) }));

@@ -85,3 +85,6 @@ export type Bindings = { readonly names: readonly string[]; readonly outer: Bind
 
 /** Compiles a node in the scope of `bindings`. Passed to the parts of the compiler, so that they do not import each other in circles. */
 export type Compile = (node: Node, bindings: Bindings | undefined) => Evaluate;
+
+/** How a function is called: with a first argument from outside (`first ~> $f()`); `hasContext`: a missing argument may come from the context. */
+export type CallOptions = { readonly first?: Evaluate; readonly hasContext: boolean; readonly isTail: boolean };

@@ -27,7 +27,8 @@ function acceptor(types: string, itemType: string | undefined): Accepts {
   if (types === "x" || types === "j") return () => true;
   if (types === "s") return (value) => typeof value === "string" || value === undefined;
   if (types === "n") return (value) => typeof value === "number" || value === undefined;
-  if (types === "a") return (value) => value === undefined || (isValues(value) && (itemType === undefined || value.every((item) => symbolOf(item) === itemType)));
+  if (types === "a")
+    return (value) => value === undefined || (isValues(value) && (itemType === undefined || value.every((item) => symbolOf(item) === itemType)));
   return (value) => value === undefined || types.includes(symbolOf(value));
 }
 
@@ -41,7 +42,10 @@ function symbolOf(value: unknown): string {
       return "b";
     case "object":
       return value === null ? "l" : isValues(value) ? "a" : "o";
-    default:
+    case "undefined":
+    case "function":
+    case "symbol":
+    case "bigint":
       return "m";
   }
 }

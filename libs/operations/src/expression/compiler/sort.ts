@@ -7,7 +7,10 @@ import { isValues, sequenceOf, type Values } from "./values.ts";
 type Term = { readonly evaluate: Evaluate; readonly descending: boolean };
 
 export function compileSort(
-  node: Node, filters: readonly ((input: unknown, run: Run) => unknown)[], bindings: Bindings | undefined, compile: Compile,
+  node: Node,
+  filters: readonly ((input: unknown, run: Run) => unknown)[],
+  bindings: Bindings | undefined,
+  compile: Compile,
 ): (inputs: Values, run: Run) => Values {
   if (node.terms === undefined) throw new NotCompiled(node, "has no terms");
   const terms: Term[] = node.terms.map((term) => ({ evaluate: compile(term.expression, bindings), descending: term.descending === true }));

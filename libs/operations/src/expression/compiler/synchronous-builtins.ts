@@ -25,7 +25,9 @@ export const synchronousBuiltins: Partial<Record<BuiltinName, Implementation>> =
     if (typeof text !== "string") return undefined;
     if (pattern === "") throw new JsonataFailure("D3010", { value: pattern });
     if (typeof limit === "number" && limit < 0) throw new JsonataFailure("D3011", { value: limit });
-    return limit === undefined || Number(limit) > 0 ? replaceAll(run, text, pattern, String(replacement), typeof limit === "number" ? limit : Number.POSITIVE_INFINITY) : text;
+    return limit === undefined || Number(limit) > 0
+      ? replaceAll(run, text, pattern, String(replacement), typeof limit === "number" ? limit : Number.POSITIVE_INFINITY)
+      : text;
   },
   ...guardedBuiltins,
   sort: (run, values) => {
