@@ -3,12 +3,23 @@
  * A message or definition has its own name where that is unique over all packages (`Pipeline`, `PipelineServiceDefinition`); every package is also a
  * namespace (`transformV1.DescribeRequest`). A codec's `$type` is the full name that the runtime's functions take.
  */
-export * from "./gen/messages.gen.ts";
+
 export { definitions } from "./gen/definitions.gen.ts";
+export * from "./gen/messages.gen.ts";
+export { fromJsonText, isRawJson, type JsonTextOptions, messageFromJsonText, messageToJsonText, toJsonText } from "./runtime/json.ts";
 export {
-  commentOf, type Contract, type HttpRule, type HttpVerb, type Idempotency, messageOf, type MethodContract, type MethodPolicy, type RawBody, readContract,
-  readRegistry, type ServiceContract,
+  type Contract,
+  commentOf,
+  type HttpRule,
+  type HttpVerb,
+  type Idempotency,
+  type MethodContract,
+  type MethodPolicy,
+  messageOf,
+  type RawBody,
+  readContract,
+  readRegistry,
+  type ServiceContract,
 } from "./runtime/registry.ts";
 export { fromMessage, toMessage } from "./runtime/structural.ts";
 export { type ContractViolation, validate, validateMessage, warmUpValidators } from "./runtime/validate.ts";
-export { fromJsonText, isRawJson, type JsonTextOptions, messageFromJsonText, messageToJsonText, toJsonText } from "./runtime/json.ts";

@@ -22,7 +22,8 @@ export type Environment = { readonly [name: string]: string | undefined };
 
 type Options<T> = { readonly doc: string; readonly default?: T };
 
-const absentOf = <T>(options: Options<T>): { readonly value: T } | undefined => ("default" in options && options.default !== undefined ? { value: options.default } : undefined);
+const absentOf = <T>(options: Options<T>): { readonly value: T } | undefined =>
+  "default" in options && options.default !== undefined ? { value: options.default } : undefined;
 
 /** Kinds of settings. Without a default a setting must be given; `optional` makes it undefined. */
 export const setting = {
@@ -30,7 +31,8 @@ export const setting = {
     doc: options.doc,
     secret: false,
     absent: absentOf(options),
-    parse: (value) => (options.pattern === undefined || options.pattern.test(value) ? { value } : { wrong: `does not match ${options.pattern.source}` }),
+    parse: (value) =>
+      options.pattern === undefined || options.pattern.test(value) ? { value } : { wrong: `does not match ${options.pattern.source}` },
   }),
   secret: (options: Options<string> & { readonly minLength?: number }): Setting<string> => ({
     doc: options.doc,
@@ -54,7 +56,8 @@ export const setting = {
     doc: options.doc,
     secret: false,
     absent: absentOf(options),
-    parse: (text) => (/^(true|1|yes|)$/i.test(text) ? { value: true } : /^(false|0|no)$/i.test(text) ? { value: false } : { wrong: "must be true or false" }),
+    parse: (text) =>
+      /^(true|1|yes|)$/i.test(text) ? { value: true } : /^(false|0|no)$/i.test(text) ? { value: false } : { wrong: "must be true or false" },
   }),
   oneOf: <const T extends string>(values: readonly T[], options: Options<T>): Setting<T> => ({
     doc: options.doc,
@@ -81,11 +84,20 @@ export function readConfig<S extends Schema>(schema: S, env: Environment, argv: 
       continue;
     }
     const parsed = each.parse(given);
-    if ("wrong" in parsed) problems.push({ pointer: `/${name}`, code: "invalid", detail: `${namesOf(name)}${each.secret ? "" : ` = ${JSON.stringify(given)}`} ${parsed.wrong}: ${each.doc}` });
+    if ("wrong" in parsed)
+      problems.push({
+        pointer: `/${name}`,
+        code: "invalid",
+        detail: `${namesOf(name)}${each.secret ? "" : ` = ${JSON.stringify(given)}`} ${parsed.wrong}: ${each.doc}`,
+      });
     else config[name] = parsed.value;
   }
   if (problems.length > 0) {
-    throw new OneDataError("config.problems", `the configuration has ${problems.length} problem(s):\n${problems.map(({ detail }) => `  - ${detail}`).join("\n")}`, { violations: problems });
+    throw new OneDataError(
+      "config.problems",
+      `the configuration has ${problems.length} problem(s):\n${problems.map(({ detail }) => `  - ${detail}`).join("\n")}`,
+      { violations: problems },
+    );
   }
   // Filled key by key from the same schema; TypeScript cannot follow that.
   return config as ConfigOf<S>;
@@ -94,7 +106,10 @@ export function readConfig<S extends Schema>(schema: S, env: Environment, argv: 
 /** One line per setting, for `--help`. */
 export const describeConfig = (schema: Schema): string =>
   Object.entries(schema)
-    .map(([name, each]) => `  ${namesOf(name).padEnd(52)} ${each.doc}${each.absent === undefined ? " (must be given)" : each.absent.value === undefined || each.secret ? "" : ` [${String(each.absent.value)}]`}`)
+    .map(
+      ([name, each]) =>
+        `  ${namesOf(name).padEnd(52)} ${each.doc}${each.absent === undefined ? " (must be given)" : each.absent.value === undefined || each.secret ? "" : ` [${String(each.absent.value)}]`}`,
+    )
     .join("\n");
 
 const variableOf = (name: string): string => `ONEDATA_${name.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
@@ -110,7 +125,11 @@ function readVariable(name: string, env: Environment, problems: Violation[]): st
   try {
     return readFileSync(file, "utf8").trimEnd();
   } catch (error) {
-    problems.push({ pointer: `/${name}`, code: "unreadable", detail: `${variable}_FILE = ${JSON.stringify(file)} cannot be read: ${error instanceof Error ? error.message : String(error)}` });
+    problems.push({
+      pointer: `/${name}`,
+      code: "unreadable",
+      detail: `${variable}_FILE = ${JSON.stringify(file)} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+    });
     return "";
   }
 }
@@ -121,7 +140,12 @@ function readArguments(schema: Schema, argv: readonly string[], problems: Violat
   for (const argument of argv) {
     const [, flag = argument, value = ""] = /^(--[^=]+)=?(.*)$/s.exec(argument) ?? [];
     const name = names.get(flag);
-    if (name === undefined) problems.push({ pointer: "", code: "unknown", detail: `unknown argument ${JSON.stringify(flag)}; known: ${[...names.keys()].join(", ")} (as --name=value)` });
+    if (name === undefined)
+      problems.push({
+        pointer: "",
+        code: "unknown",
+        detail: `unknown argument ${JSON.stringify(flag)}; known: ${[...names.keys()].join(", ")} (as --name=value)`,
+      });
     else found.set(name, value);
   }
   return found;

@@ -32,7 +32,11 @@ export async function openHealthServer(listen: string, report: () => Promise<Hea
       response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
     };
     if (request.url === "/healthz") send(200, { status: "up" });
-    else if (request.url === "/readyz") report().then((answer) => send(answer.ready ? 200 : 503, answer), (error: unknown) => send(503, { ready: false, problems: [OneDataError.from(error).message] }));
+    else if (request.url === "/readyz")
+      report().then(
+        (answer) => send(answer.ready ? 200 : 503, answer),
+        (error: unknown) => send(503, { ready: false, problems: [OneDataError.from(error).message] }),
+      );
     else send(404, {});
   });
   const port = await listenOn(server, listen);

@@ -28,14 +28,26 @@ export type LoggerOptions = {
 const LEVELS = { debug: 10, info: 20, warn: 30, error: 40 } as const;
 
 export function createLogger(options: LoggerOptions): Logger {
-  const { name, level = "info", pretty = process.stderr.isTTY === true, write = (line) => process.stderr.write(line), now = () => new Date() } = options;
+  const {
+    name,
+    level = "info",
+    pretty = process.stderr.isTTY === true,
+    write = (line) => process.stderr.write(line),
+    now = () => new Date(),
+  } = options;
   const make = (bound: LogFields): Logger => {
-    const log = (at: LogLevel) => (message: string, fields: LogFields = {}): void => {
-      if (LEVELS[at] < LEVELS[level]) return;
-      const safe = redactFields({ ...bound, ...fields });
-      const time = now().toISOString();
-      write(pretty ? toPretty(time, at, name, redactText(message), safe) : `${JSON.stringify({ time, level: at, name, message: redactText(message), ...safe })}\n`);
-    };
+    const log =
+      (at: LogLevel) =>
+      (message: string, fields: LogFields = {}): void => {
+        if (LEVELS[at] < LEVELS[level]) return;
+        const safe = redactFields({ ...bound, ...fields });
+        const time = now().toISOString();
+        write(
+          pretty
+            ? toPretty(time, at, name, redactText(message), safe)
+            : `${JSON.stringify({ time, level: at, name, message: redactText(message), ...safe })}\n`,
+        );
+      };
     return { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error"), with: (fields) => make({ ...bound, ...fields }) };
   };
   return make({});
@@ -45,7 +57,8 @@ const SECRET_NAME = /secret|password|passwd|token|authorization|api_?key|credent
 const REDACTED = "[redacted]";
 
 /** Passwords in URLs and bearer tokens. */
-export const redactText = (text: string): string => text.replaceAll(/(:\/\/[^\s:/@]*):[^\s@/]+@/g, `$1:${REDACTED}@`).replaceAll(/\b(Bearer|Basic)\s+[\w.~+/=-]+/gi, `$1 ${REDACTED}`);
+export const redactText = (text: string): string =>
+  text.replaceAll(/(:\/\/[^\s:/@]*):[^\s@/]+@/g, `$1:${REDACTED}@`).replaceAll(/\b(Bearer|Basic)\s+[\w.~+/=-]+/gi, `$1 ${REDACTED}`);
 
 function redactFields(fields: LogFields): { [name: string]: unknown } {
   return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, SECRET_NAME.test(name) ? REDACTED : toLoggable(value, 0)]));
@@ -79,8 +92,15 @@ function toLoggableError(error: Error, depth: number): { [name: string]: unknown
 
 function toPretty(time: string, level: LogLevel, name: string, message: string, fields: LogFields): string {
   const { error, ...rest } = fields;
-  const details = Object.entries(rest).map(([key, value]) => `${key}=${typeof value === "string" && !/\s/.test(value) ? value : JSON.stringify(value)}`);
-  const stack = typeof error === "object" && error !== null && "stack" in error ? `\n${String(error.stack)}` : error === undefined ? "" : ` error=${JSON.stringify(error)}`;
+  const details = Object.entries(rest).map(
+    ([key, value]) => `${key}=${typeof value === "string" && !/\s/.test(value) ? value : JSON.stringify(value)}`,
+  );
+  const stack =
+    typeof error === "object" && error !== null && "stack" in error
+      ? `\n${String(error.stack)}`
+      : error === undefined
+        ? ""
+        : ` error=${JSON.stringify(error)}`;
   return `${time.slice(11, 23)} ${COLOURS[level]}${level.padEnd(5)}\u001B[0m ${name} ${message}${details.length > 0 ? ` \u001B[2m${details.join(" ")}\u001B[0m` : ""}${stack}\n`;
 }
 

@@ -16,7 +16,10 @@ export function bySharedSecret(secret: string): Authenticate {
   return (metadata) => {
     const given = metadata[HEADER.meshSecret];
     if (given === undefined || !timingSafeEqual(digest(given), expected)) {
-      throw new OneDataError("auth.unauthenticated", `the call carries ${given === undefined ? "no" : "a wrong"} mesh secret; all workloads of an installation share one`);
+      throw new OneDataError(
+        "auth.unauthenticated",
+        `the call carries ${given === undefined ? "no" : "a wrong"} mesh secret; all workloads of an installation share one`,
+      );
     }
     return metadata[HEADER.caller] ?? "";
   };

@@ -64,14 +64,19 @@ function createMethod(method: MethodDefinition, contract: MethodContract, transp
     return async (requests: AsyncIterable<unknown>, call: CallOptions = {}) => {
       const { deadline, metadata } = start(call);
       using _ = deadline;
-      return decode(await transport.clientStream(path, mapAsync(requests, encode), { metadata, signal: deadline.signal, timeoutMs: deadline.remainingMs() }));
+      return decode(
+        await transport.clientStream(path, mapAsync(requests, encode), { metadata, signal: deadline.signal, timeoutMs: deadline.remainingMs() }),
+      );
     };
   }
   if (method.responseStream) {
     return async function* (request: unknown, call: CallOptions = {}) {
       const { deadline, metadata } = start(call);
       using _ = deadline;
-      yield* mapAsync(transport.serverStream(path, encode(request), { metadata, signal: deadline.signal, timeoutMs: deadline.remainingMs() }), decode);
+      yield* mapAsync(
+        transport.serverStream(path, encode(request), { metadata, signal: deadline.signal, timeoutMs: deadline.remainingMs() }),
+        decode,
+      );
     };
   }
   const maxRetries = contract.idempotency === "unknown" ? 0 : policy.maxRetries;
@@ -105,7 +110,10 @@ function toMetadata(options: ClientOptions, call: CallOptions): Metadata {
 
 function checkSize(bytes: Uint8Array, what: string): Uint8Array {
   if (bytes.length <= MAX_MESSAGE_BYTES) return bytes;
-  throw new OneDataError("request.too_large", `${what}: the request has ${bytes.length} bytes, a call carries at most ${MAX_MESSAGE_BYTES}; split it`);
+  throw new OneDataError(
+    "request.too_large",
+    `${what}: the request has ${bytes.length} bytes, a call carries at most ${MAX_MESSAGE_BYTES}; split it`,
+  );
 }
 
 async function* mapAsync<A, B>(source: AsyncIterable<A>, map: (value: A) => B): AsyncGenerator<B, void, undefined> {

@@ -24,7 +24,9 @@ export function encodeProblem(error: OneDataError): Uint8Array {
   for (let count = errors.length; ; count = Math.floor(count / 2)) {
     const left = errors.length - count;
     const said = left === 0 ? detail : `${detail} (and ${left} more)`;
-    const bytes = errorV1.Problem.encode(errorV1.Problem.fromPartial({ ...problem, detail: said.slice(0, MAX_DETAIL), errors: errors.slice(0, count), retryAfter: retryAfter ?? 0 })).finish();
+    const bytes = errorV1.Problem.encode(
+      errorV1.Problem.fromPartial({ ...problem, detail: said.slice(0, MAX_DETAIL), errors: errors.slice(0, count), retryAfter: retryAfter ?? 0 }),
+    ).finish();
     if (bytes.length <= MAX_PROBLEM_BYTES || count === 0) return bytes;
   }
 }

@@ -66,7 +66,13 @@ type Implemented = (request: unknown, context: CallContext) => unknown;
 /** Whether it has the right parameters is what `Implementation<D>` has checked. */
 const isFunction = (value: unknown): value is Implemented => typeof value === "function";
 
-function serve(method: MethodDefinition, contract: MethodContract, service: ServiceContract, implementation: Implemented, options: ServiceHostOptions): ServedMethod {
+function serve(
+  method: MethodDefinition,
+  contract: MethodContract,
+  service: ServiceContract,
+  implementation: Implemented,
+  options: ServiceHostOptions,
+): ServedMethod {
   const { path } = contract;
   const decode = (bytes: Uint8Array): unknown => decodeRequest(method, contract, bytes);
   const encode = (response: unknown): Uint8Array => encodeResponse(method, contract, response);
@@ -75,7 +81,10 @@ function serve(method: MethodDefinition, contract: MethodContract, service: Serv
     return {
       kind: "client_stream",
       path,
-      handle: (requests, call) => observed(contract, service, call, options, async (context) => encode(await raceSignal(promised(implementation(decodeAll(requests, decode), context)), context.signal))),
+      handle: (requests, call) =>
+        observed(contract, service, call, options, async (context) =>
+          encode(await raceSignal(promised(implementation(decodeAll(requests, decode), context)), context.signal)),
+        ),
     };
   }
   if (method.responseStream) {
@@ -99,11 +108,20 @@ function serve(method: MethodDefinition, contract: MethodContract, service: Serv
   return {
     kind: "unary",
     path,
-    handle: (request, call) => observed(contract, service, call, options, async (context) => encode(await raceSignal(promised(implementation(decode(request), context)), context.signal))),
+    handle: (request, call) =>
+      observed(contract, service, call, options, async (context) =>
+        encode(await raceSignal(promised(implementation(decode(request), context)), context.signal)),
+      ),
   };
 }
 
-async function observed(contract: MethodContract, service: ServiceContract, call: IncomingCall, options: ServiceHostOptions, handle: (context: CallContext) => Promise<Uint8Array>): Promise<Uint8Array> {
+async function observed(
+  contract: MethodContract,
+  service: ServiceContract,
+  call: IncomingCall,
+  options: ServiceHostOptions,
+  handle: (context: CallContext) => Promise<Uint8Array>,
+): Promise<Uint8Array> {
   const { context, end } = admit(contract, service, call, options);
   try {
     const bytes = await handle(context);
@@ -137,12 +155,17 @@ function admit(contract: MethodContract, service: ServiceContract, call: Incomin
   try {
     caller = options.authenticate(call.metadata);
     if (!service.callers.includes(caller)) {
-      throw new OneDataError("auth.caller_denied", `${path}: ${JSON.stringify(caller)} may not call ${service.name}; its callers are ${service.callers.join(", ")}`);
+      throw new OneDataError(
+        "auth.caller_denied",
+        `${path}: ${JSON.stringify(caller)} may not call ${service.name}; its callers are ${service.callers.join(", ")}`,
+      );
     }
     const identity = readIdentity(call.metadata);
-    if (!policy.anonymous && !service.internal && identity === undefined) throw new OneDataError("auth.unauthenticated", `${path}: the call names no tenant`);
+    if (!policy.anonymous && !service.internal && identity === undefined)
+      throw new OneDataError("auth.unauthenticated", `${path}: the call names no tenant`);
     const missing = policy.scopes.filter((scope) => scope !== MESH_SCOPE && identity?.scopes.includes(scope) !== true);
-    if (!policy.anonymous && missing.length > 0) throw new OneDataError("auth.scope_missing", `${contract.name} needs the scope ${missing.join(" ")}; ask for a token that has it`);
+    if (!policy.anonymous && missing.length > 0)
+      throw new OneDataError("auth.scope_missing", `${contract.name} needs the scope ${missing.join(" ")}; ask for a token that has it`);
     return { context: createCallContext({ identity, caller, metadata: call.metadata, signal: deadline.signal, deadlineAtMs: deadline.atMs }), end };
   } catch (error) {
     throw end(error);
@@ -174,13 +197,20 @@ function decodeRequest(method: MethodDefinition, contract: MethodContract, bytes
   const violations = validate(method.requestType.$type, request);
   if (violations.length === 0) return request;
   const first = violations[0];
-  throw new OneDataError("request.invalid", `${contract.name}: ${first?.pointer ?? ""} ${first?.detail ?? ""}${violations.length > 1 ? `, and ${violations.length - 1} more` : ""}`, { violations });
+  throw new OneDataError(
+    "request.invalid",
+    `${contract.name}: ${first?.pointer ?? ""} ${first?.detail ?? ""}${violations.length > 1 ? `, and ${violations.length - 1} more` : ""}`,
+    { violations },
+  );
 }
 
 function encodeResponse(method: MethodDefinition, contract: MethodContract, response: unknown): Uint8Array {
   const bytes = method.responseType.encode(method.responseType.fromPartial(response)).finish();
   if (bytes.length <= MAX_MESSAGE_BYTES) return bytes;
-  throw new OneDataError("request.too_large", `${contract.path}: the answer would have ${bytes.length} bytes, a call carries at most ${MAX_MESSAGE_BYTES}; ask for less`);
+  throw new OneDataError(
+    "request.too_large",
+    `${contract.path}: the answer would have ${bytes.length} bytes, a call carries at most ${MAX_MESSAGE_BYTES}; ask for less`,
+  );
 }
 
 async function* decodeAll(requests: AsyncIterable<Uint8Array>, decode: (bytes: Uint8Array) => unknown): AsyncGenerator<unknown, void, undefined> {
@@ -194,4 +224,5 @@ function iterable(value: unknown, path: string): AsyncIterable<unknown> {
   throw new Error(`rpc: ${path} answers a stream, its implementation gave ${typeof value}`);
 }
 
-const isAsyncIterable = (value: unknown): value is AsyncIterable<unknown> => typeof value === "object" && value !== null && Symbol.asyncIterator in value;
+const isAsyncIterable = (value: unknown): value is AsyncIterable<unknown> =>
+  typeof value === "object" && value !== null && Symbol.asyncIterator in value;

@@ -22,11 +22,13 @@ export async function openTransport(address: string, deps: TransportDeps = {}): 
   const [, scheme = "", name = ""] = /^([a-z0-9]+):(.*)$/.exec(address) ?? [];
   switch (scheme) {
     case "inproc":
-      if (deps.directory === undefined) throw new OneDataError("config.problems", `${address}: this process has no directory of services; give a dns:/// address`);
+      if (deps.directory === undefined)
+        throw new OneDataError("config.problems", `${address}: this process has no directory of services; give a dns:/// address`);
       return createInprocTransport(name, deps.directory);
     case "worker": {
       const worker = deps.workers?.[name];
-      if (worker === undefined) throw new OneDataError("config.problems", `${address}: no such worker; known: ${Object.keys(deps.workers ?? {}).join(", ") || "none"}`);
+      if (worker === undefined)
+        throw new OneDataError("config.problems", `${address}: no such worker; known: ${Object.keys(deps.workers ?? {}).join(", ") || "none"}`);
       const { createWorkerTransport } = await import("./worker/client.ts");
       return createWorkerTransport({ name, ...worker });
     }
@@ -38,7 +40,10 @@ export async function openTransport(address: string, deps: TransportDeps = {}): 
       return createGrpcTransport(address);
     }
     default:
-      throw new OneDataError("config.problems", `address ${JSON.stringify(address)}: unknown scheme; known: inproc:<name>, worker:<name>, dns:///host:port`);
+      throw new OneDataError(
+        "config.problems",
+        `address ${JSON.stringify(address)}: unknown scheme; known: inproc:<name>, worker:<name>, dns:///host:port`,
+      );
   }
 }
 
@@ -63,5 +68,10 @@ export async function listen(table: MethodTable, where: string, options: ListenO
   const server = await openGrpcServer(table, { listen: where, ...(options.graceMs === undefined ? {} : { graceMs: options.graceMs }) });
   const host = where.slice(0, where.lastIndexOf(":"));
   const reachable = host === "0.0.0.0" || host === "[::]" ? "127.0.0.1" : host;
-  return { address: `dns:///${reachable}:${server.port}`, port: server.port, setHealth: server.setHealth, [Symbol.asyncDispose]: async () => await server[Symbol.asyncDispose]() };
+  return {
+    address: `dns:///${reachable}:${server.port}`,
+    port: server.port,
+    setHealth: server.setHealth,
+    [Symbol.asyncDispose]: async () => await server[Symbol.asyncDispose](),
+  };
 }

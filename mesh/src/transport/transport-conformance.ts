@@ -2,7 +2,13 @@
  * What every transport must do, as one suite. An adapter's test gives it a way to serve the `fixture` host and to reach it.
  * The fixture lives in a module of its own, so that a worker can serve the same.
  */
-import { EventServiceDefinition, ImportServiceDefinition, LoadServiceDefinition, PipelineServiceDefinition, TransformServiceDefinition } from "@onedata/contracts";
+import {
+  EventServiceDefinition,
+  ImportServiceDefinition,
+  LoadServiceDefinition,
+  PipelineServiceDefinition,
+  TransformServiceDefinition,
+} from "@onedata/contracts";
 import { OneDataError, toTenantId } from "@onedata/core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type ClientOptions, createClient } from "../rpc/client.ts";
@@ -58,7 +64,13 @@ export function transportConformance(name: string, serve: () => Promise<ServedFi
     it("hands tenant, principal, scopes, caller and trace to the implementation", async () => {
       const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
       const pipeline = await pipelines().getPipeline({ pipeline: "whoami" }, { identity, traceparent });
-      expect(JSON.parse(pipeline.description)).toEqual({ tenant: "7", principal: "Åsa & søn", scopes: identity.scopes, caller: "gateway", traceparent });
+      expect(JSON.parse(pipeline.description)).toEqual({
+        tenant: "7",
+        principal: "Åsa & søn",
+        scopes: identity.scopes,
+        caller: "gateway",
+        traceparent,
+      });
     });
 
     it("streams answers in order, as they are asked for", async () => {
@@ -77,9 +89,11 @@ export function transportConformance(name: string, serve: () => Promise<ServedFi
     it("fails a stream in the middle with its problem", async () => {
       const events = createClient(EventServiceDefinition, served.transport, gateway);
       const seen: string[] = [];
-      const error = await fails((async () => {
-        for await (const event of events.tailEvents({ pipeline: "break-3" }, { identity })) seen.push(event.id);
-      })());
+      const error = await fails(
+        (async () => {
+          for await (const event of events.tailEvents({ pipeline: "break-3" }, { identity })) seen.push(event.id);
+        })(),
+      );
       expect(error.code).toBe("pipeline.deleting");
       expect(seen).toEqual(["0", "1", "2"]);
     });
@@ -108,9 +122,11 @@ export function transportConformance(name: string, serve: () => Promise<ServedFi
 
     it("ends a stream whose deadline has passed", async () => {
       const events = createClient(EventServiceDefinition, served.transport, gateway);
-      const error = await fails((async () => {
-        for await (const _ of events.tailEvents({ pipeline: "hang" }, { identity, timeoutMs: 60 }));
-      })());
+      const error = await fails(
+        (async () => {
+          for await (const _ of events.tailEvents({ pipeline: "hang" }, { identity, timeoutMs: 60 }));
+        })(),
+      );
       expect(error.code).toBe("request.timeout");
       await untilOpenStreams(pipelines(), 0);
     });
@@ -130,7 +146,12 @@ export function transportConformance(name: string, serve: () => Promise<ServedFi
 
     it("brings a problem back whole", async () => {
       const error = await fails(pipelines().getPipeline({ pipeline: "problem" }, { identity }));
-      expect(error).toMatchObject({ code: "capture.quota_exceeded", message: "100 events/s, ærlig", retryAfterSeconds: 3, violations: [{ pointer: "/a~1b", code: "quota", detail: "less" }] });
+      expect(error).toMatchObject({
+        code: "capture.quota_exceeded",
+        message: "100 events/s, ærlig",
+        retryAfterSeconds: 3,
+        violations: [{ pointer: "/a~1b", code: "quota", detail: "less" }],
+      });
     });
 
     it("keeps a problem with very many violations small enough to travel", async () => {
@@ -181,14 +202,19 @@ export function transportConformance(name: string, serve: () => Promise<ServedFi
 
     it("refuses a call without tenant, and one without the scope", async () => {
       expect((await fails(pipelines().getPipeline({ pipeline: "whoami" }))).code).toBe("auth.unauthenticated");
-      expect((await fails(pipelines().getPipeline({ pipeline: "whoami" }, { identity: { ...identity, scopes: ["events:read"] } }))).code).toBe("auth.scope_missing");
+      expect((await fails(pipelines().getPipeline({ pipeline: "whoami" }, { identity: { ...identity, scopes: ["events:read"] } }))).code).toBe(
+        "auth.scope_missing",
+      );
     });
 
     it("retries only what the contract allows", async () => {
       // LoadService.Describe allows two retries, GetPipeline none.
       expect((await fails(pipelines().getPipeline({ pipeline: "unavailable" }, { identity }))).code).toBe("service.unavailable");
       expect((await fails(createClient(LoadServiceDefinition, served.transport, engine).describe({}))).code).toBe("service.unavailable");
-      expect(JSON.parse((await pipelines().getPipeline({ pipeline: "counts" }, { identity })).description)).toMatchObject({ unavailable: 1, described: 3 });
+      expect(JSON.parse((await pipelines().getPipeline({ pipeline: "counts" }, { identity })).description)).toMatchObject({
+        unavailable: 1,
+        described: 3,
+      });
     });
 
     it("tells a server that was never reached from one lost during the call", async () => {
@@ -203,7 +229,9 @@ export function transportConformance(name: string, serve: () => Promise<ServedFi
     });
 
     it("carries two hundred calls at once", async () => {
-      const answers = await Promise.all(Array.from({ length: 200 }, (_, n) => transform().apply({ runId: "echo", groups: [{ records: [{ n, json: new Uint8Array([0x31]) }] }] })));
+      const answers = await Promise.all(
+        Array.from({ length: 200 }, (_, n) => transform().apply({ runId: "echo", groups: [{ records: [{ n, json: new Uint8Array([0x31]) }] }] })),
+      );
       expect(answers.map(({ results }) => results[0]?.n)).toEqual(Array.from({ length: 200 }, (_, n) => n));
     });
 
@@ -211,7 +239,12 @@ export function transportConformance(name: string, serve: () => Promise<ServedFi
     const untilHanging = (client: Pipelines, count: number) => until(client, "hanging", count);
     const untilOpenStreams = (client: Pipelines, count: number) => until(client, "streams", count);
     const until = async (client: Pipelines, figure: string, count: number): Promise<void> => {
-      await expect.poll(async () => JSON.parse((await client.getPipeline({ pipeline: "counts" }, { identity })).description)[figure], { timeout: 5_000, interval: 10 }).toBe(count);
+      await expect
+        .poll(async () => JSON.parse((await client.getPipeline({ pipeline: "counts" }, { identity })).description)[figure], {
+          timeout: 5_000,
+          interval: 10,
+        })
+        .toBe(count);
     };
   });
 }

@@ -1,5 +1,11 @@
 /** The host that the conformance suite calls: its answers are told by the request's name. */
-import { EventServiceDefinition, ImportServiceDefinition, LoadServiceDefinition, PipelineServiceDefinition, TransformServiceDefinition } from "@onedata/contracts";
+import {
+  EventServiceDefinition,
+  ImportServiceDefinition,
+  LoadServiceDefinition,
+  PipelineServiceDefinition,
+  TransformServiceDefinition,
+} from "@onedata/contracts";
 import { OneDataError } from "@onedata/core";
 import { bySharedSecret } from "../rpc/authenticate.ts";
 import type { CallContext } from "../rpc/call-context.ts";
@@ -18,7 +24,8 @@ export function createFixtureHost(): ServiceHost {
     .addPartial(TransformServiceDefinition, {
       async apply(request, context) {
         if (request.runId === "hang") await hang(context);
-        if (request.runId === "large") return { results: [{ n: 0, outcome: { $case: "outputs", value: { json: [new Uint8Array(4 * 1024 * 1024)] } } }] };
+        if (request.runId === "large")
+          return { results: [{ n: 0, outcome: { $case: "outputs", value: { json: [new Uint8Array(4 * 1024 * 1024)] } } }] };
         const records = request.groups.flatMap((group) => group.records);
         return {
           results: records.map(({ n, json, timeUnixNanos }) => {
@@ -44,9 +51,18 @@ export function createFixtureHost(): ServiceHost {
           case "counts":
             return { description: JSON.stringify(counts) };
           case "problem":
-            throw new OneDataError("capture.quota_exceeded", "100 events/s, ærlig", { retryAfterSeconds: 3, violations: [{ pointer: "/a~1b", code: "quota", detail: "less" }] });
+            throw new OneDataError("capture.quota_exceeded", "100 events/s, ærlig", {
+              retryAfterSeconds: 3,
+              violations: [{ pointer: "/a~1b", code: "quota", detail: "less" }],
+            });
           case "many-violations":
-            throw new OneDataError("pipeline.invalid", "very wrong", { violations: Array.from({ length: 2_000 }, (_, i) => ({ pointer: `/steps/${i}/with`, code: "config.invalid", detail: `step ${i} is wrong in a way that takes words to say` })) });
+            throw new OneDataError("pipeline.invalid", "very wrong", {
+              violations: Array.from({ length: 2_000 }, (_, i) => ({
+                pointer: `/steps/${i}/with`,
+                code: "config.invalid",
+                detail: `step ${i} is wrong in a way that takes words to say`,
+              })),
+            });
           case "unavailable":
             counts.unavailable++;
             throw new OneDataError("service.unavailable", "not now");

@@ -4,7 +4,17 @@
  * text: a number like 12345678901234567890 does not survive JSON.parse.
  * Non-duty: rules of the contract (`validate`), media types. Unknown fields and wrong types are refused, with protobuf-es' message.
  */
-import { type DescField, type DescMessage, fromJson, getOption, hasOption, type JsonObject, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
+import {
+  type DescField,
+  type DescMessage,
+  fromJson,
+  getOption,
+  hasOption,
+  type JsonObject,
+  type JsonValue,
+  type Message,
+  toJson,
+} from "@bufbuild/protobuf";
 import { field as fieldOption } from "../gen/es/onedata/policy/v1/policy_pb.ts";
 import { readValue, type Span, type SpannedMember } from "./json-spans.ts";
 import { oncePer } from "./once.ts";
@@ -64,14 +74,18 @@ function printField(field: DescField, value: JsonValue, singleLine: boolean): st
   const raw = isRawJson(field);
   if (Array.isArray(value)) return `[${value.map((entry) => printOne(field, entry, raw, singleLine)).join(",")}]`;
   if (field.fieldKind === "map" && isObject(value)) {
-    return `{${Object.entries(value).map(([key, entry]) => `${JSON.stringify(key)}:${printOne(field, entry, raw, singleLine)}`).join(",")}}`;
+    return `{${Object.entries(value)
+      .map(([key, entry]) => `${JSON.stringify(key)}:${printOne(field, entry, raw, singleLine)}`)
+      .join(",")}}`;
   }
   return printOne(field, value, raw, singleLine);
 }
 
 function printOne(field: DescField, value: JsonValue, raw: boolean, singleLine: boolean): string {
   if (raw && typeof value === "string") return printRaw(value, singleLine);
-  return field.message !== undefined && hasRawJson(field.message) && isObject(value) ? print(field.message, value, singleLine) : JSON.stringify(value);
+  return field.message !== undefined && hasRawJson(field.message) && isObject(value)
+    ? print(field.message, value, singleLine)
+    : JSON.stringify(value);
 }
 
 /** Text that is not JSON is shown as a string: one bad row must not break the document around it. */
@@ -102,8 +116,10 @@ function rewriteField(field: DescField, value: JsonValue, span: Span, text: stri
   const raw = isRawJson(field);
   const { message } = field;
   if (!raw && (message === undefined || !hasRawJson(message))) return value;
-  const one = (entry: JsonValue, at: Span): JsonValue => (raw ? text.slice(at.start, at.end) : message === undefined ? entry : rewrite(message, entry, at, text));
-  if (field.fieldKind === "list") return Array.isArray(value) ? value.map((entry, i) => (span.items?.[i] === undefined ? entry : one(entry, span.items[i]))) : value;
+  const one = (entry: JsonValue, at: Span): JsonValue =>
+    raw ? text.slice(at.start, at.end) : message === undefined ? entry : rewrite(message, entry, at, text);
+  if (field.fieldKind === "list")
+    return Array.isArray(value) ? value.map((entry, i) => (span.items?.[i] === undefined ? entry : one(entry, span.items[i]))) : value;
   if (field.fieldKind === "map" && isObject(value)) {
     const spans = new Map((span.members ?? []).map((member) => [member.name, member.value]));
     return Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, one(entry, spans.get(key) ?? span)]));

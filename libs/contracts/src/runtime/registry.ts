@@ -3,12 +3,21 @@
  * Duty: one typed view for gateway, tRPC, hosts, OpenAPI and the mesh's manifests. Non-duty: enforcing any of it.
  * Invariants: read once per process (about 30 ms), then immutable; no Node built-in, so that a browser can read it too.
  */
-import { createFileRegistry, type DescMessage, type DescMethod, type DescService, type FileRegistry, fromBinary, getOption, hasOption } from "@bufbuild/protobuf";
+import {
+  createFileRegistry,
+  type DescMessage,
+  type DescMethod,
+  type DescService,
+  type FileRegistry,
+  fromBinary,
+  getOption,
+  hasOption,
+} from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema, MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { comments } from "../gen/comments.gen.ts";
 import { http as httpOption } from "../gen/es/google/api/annotations_pb.ts";
 import type { HttpRule as HttpRuleMessage } from "../gen/es/google/api/http_pb.ts";
-import { method as methodOption, type MethodPolicy as MethodPolicyMessage, service as serviceOption } from "../gen/es/onedata/policy/v1/policy_pb.ts";
+import { type MethodPolicy as MethodPolicyMessage, method as methodOption, service as serviceOption } from "../gen/es/onedata/policy/v1/policy_pb.ts";
 import { image } from "../gen/image.gen.ts";
 import { once } from "./once.ts";
 
@@ -89,7 +98,10 @@ export const readRegistry: () => FileRegistry = once(() => {
 });
 
 export const readContract: () => Contract = once(() => {
-  const services = [...readRegistry().files].flatMap((file) => file.services).map(toService).sort((a, b) => (a.fullName < b.fullName ? -1 : 1));
+  const services = [...readRegistry().files]
+    .flatMap((file) => file.services)
+    .map(toService)
+    .sort((a, b) => (a.fullName < b.fullName ? -1 : 1));
   const methods = services.flatMap((service) => service.methods);
   return {
     services,
@@ -111,7 +123,15 @@ export function messageOf(typeName: string): DescMessage {
 
 function toService(service: DescService): ServiceContract {
   const { workload, callers, internal } = getOption(service, serviceOption);
-  return { fullName: service.typeName, name: service.name, workload, callers, internal, methods: service.methods.map(toMethod), comment: commentOf(service.typeName) };
+  return {
+    fullName: service.typeName,
+    name: service.name,
+    workload,
+    callers,
+    internal,
+    methods: service.methods.map(toMethod),
+    comment: commentOf(service.typeName),
+  };
 }
 
 function toMethod(method: DescMethod): MethodContract {
@@ -146,7 +166,10 @@ function toPolicy(policy: MethodPolicyMessage): MethodPolicy {
     anonymous,
     handwritten,
     successStatus: successStatus === 0 ? 200 : successStatus,
-    rawBody: rawBody === undefined ? undefined : { field: rawBody.field, mediaTypeField: rawBody.mediaTypeField, mediaTypes: rawBody.mediaTypes, schema: rawBody.schema },
+    rawBody:
+      rawBody === undefined
+        ? undefined
+        : { field: rawBody.field, mediaTypeField: rawBody.mediaTypeField, mediaTypes: rawBody.mediaTypes, schema: rawBody.schema },
   };
 }
 

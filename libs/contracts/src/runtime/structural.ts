@@ -5,7 +5,7 @@
  * Invariant: nothing is copied that need not be; scalars, bytes, scalar lists and Structs are shared between the two.
  */
 import { type DescField, type DescMessage, type DescOneof, fromJson, isMessage, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
-import { timestampDate, timestampFromDate, TimestampSchema, ValueSchema } from "@bufbuild/protobuf/wkt";
+import { TimestampSchema, timestampDate, timestampFromDate, ValueSchema } from "@bufbuild/protobuf/wkt";
 import { oncePer } from "./once.ts";
 
 /** The fields of a message as code holds them. */
@@ -29,14 +29,20 @@ const same: Convert = (value) => value;
 const toMessageOf = oncePer((desc: DescMessage): Convert => {
   if (desc.typeName === TimestampSchema.typeName) return (value) => (value instanceof Date ? timestampFromDate(value) : value);
   if (desc.typeName === ValueSchema.typeName) return (value) => (isJson(value) ? fromJson(ValueSchema, value) : value);
-  const fields = lazily(() => desc.members.map((member): ConvertField => (member.kind === "oneof" ? oneof(member, "$case", "case", toMessageOf) : field(member, toMessageOf))));
+  const fields = lazily(() =>
+    desc.members.map((member): ConvertField => (member.kind === "oneof" ? oneof(member, "$case", "case", toMessageOf) : field(member, toMessageOf))),
+  );
   return (value) => convert(fields(), value, { $typeName: desc.typeName });
 });
 
 const fromMessageOf = oncePer((desc: DescMessage): Convert => {
   if (desc.typeName === TimestampSchema.typeName) return (value) => (isMessage(value, TimestampSchema) ? timestampDate(value) : value);
   if (desc.typeName === ValueSchema.typeName) return (value) => (isMessage(value, ValueSchema) ? toJson(ValueSchema, value) : value);
-  const fields = lazily(() => desc.members.map((member): ConvertField => (member.kind === "oneof" ? oneof(member, "case", "$case", fromMessageOf) : field(member, fromMessageOf))));
+  const fields = lazily(() =>
+    desc.members.map(
+      (member): ConvertField => (member.kind === "oneof" ? oneof(member, "case", "$case", fromMessageOf) : field(member, fromMessageOf)),
+    ),
+  );
   return (value) => convert(fields(), value, {});
 });
 
@@ -58,7 +64,8 @@ function valueOf(desc: DescField, of: (desc: DescMessage) => Convert): Convert {
   if (desc.message === undefined || STRUCT === desc.message.typeName) return same;
   const one = of(desc.message);
   if (desc.fieldKind === "list") return (value) => (Array.isArray(value) ? value.map(one) : value);
-  if (desc.fieldKind === "map") return (value) => (isFields(value) ? Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, one(entry)])) : value);
+  if (desc.fieldKind === "map")
+    return (value) => (isFields(value) ? Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, one(entry)])) : value);
   return one;
 }
 

@@ -55,7 +55,11 @@ const hasRules = oncePer((desc: DescMessage): boolean => {
   const search = (message: DescMessage): boolean => {
     if (seen.has(message)) return false;
     seen.add(message);
-    return carriesRules(message) || message.oneofs.some(carriesRules) || message.fields.some((field) => carriesRules(field) || (field.message !== undefined && search(field.message)));
+    return (
+      carriesRules(message) ||
+      message.oneofs.some(carriesRules) ||
+      message.fields.some((field) => carriesRules(field) || (field.message !== undefined && search(field.message)))
+    );
   };
   return search(desc);
 });

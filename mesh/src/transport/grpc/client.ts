@@ -3,8 +3,8 @@
  * Invariants: `dns:///host:port` is balanced round robin over all addresses of the name, never pick_first; a message has at most 4 MiB; a dead peer is noticed by keepalive.
  */
 import { Channel, type ChannelOptions, credentials } from "@grpc/grpc-js";
-import { type CallOptions, createClient, Metadata } from "nice-grpc";
 import { OneDataError } from "@onedata/core";
+import { type CallOptions, createClient, Metadata } from "nice-grpc";
 import { untilAborted } from "../../rpc/deadline.ts";
 import { MAX_MESSAGE_BYTES, type Transport, type TransportCall } from "../../rpc/transport.ts";
 import { rawMethod, TIMEOUT_HEADER, TIMEOUT_MS_HEADER, toGrpcTimeout } from "./methods.ts";
@@ -72,9 +72,15 @@ export function createGrpcTransport(address: string): Transport {
   };
 }
 
-function prepare(address: string, path: string, call: TransportCall): { readonly options: CallOptions; readonly fail: (error: unknown) => OneDataError } {
+function prepare(
+  address: string,
+  path: string,
+  call: TransportCall,
+): { readonly options: CallOptions; readonly fail: (error: unknown) => OneDataError } {
   let trailer: Metadata | undefined;
-  const metadata = Metadata(call.metadata).set(TIMEOUT_HEADER, toGrpcTimeout(call.timeoutMs)).set(TIMEOUT_MS_HEADER, String(Math.ceil(call.timeoutMs)));
+  const metadata = Metadata(call.metadata)
+    .set(TIMEOUT_HEADER, toGrpcTimeout(call.timeoutMs))
+    .set(TIMEOUT_MS_HEADER, String(Math.ceil(call.timeoutMs)));
   return {
     options: { metadata, signal: call.signal, onTrailer: (received) => (trailer = received) },
     fail: (error) => toOneDataError(error, `${address} ${path}`, call.signal, trailer),

@@ -8,8 +8,20 @@ type Raw<RequestStream extends boolean, ResponseStream extends boolean> = Method
   readonly responseStream: ResponseStream;
 };
 
-export const rawMethod = <RequestStream extends boolean, ResponseStream extends boolean>(path: string, requestStream: RequestStream, responseStream: ResponseStream): { readonly call: Raw<RequestStream, ResponseStream> } => ({
-  call: { path, requestStream, responseStream, requestSerialize: toBuffer, requestDeserialize: same, responseSerialize: toBuffer, responseDeserialize: same },
+export const rawMethod = <RequestStream extends boolean, ResponseStream extends boolean>(
+  path: string,
+  requestStream: RequestStream,
+  responseStream: ResponseStream,
+): { readonly call: Raw<RequestStream, ResponseStream> } => ({
+  call: {
+    path,
+    requestStream,
+    responseStream,
+    requestSerialize: toBuffer,
+    requestDeserialize: same,
+    responseSerialize: toBuffer,
+    responseDeserialize: same,
+  },
 });
 
 /** Read by gRPC servers in every language. grpc-js keeps it from handlers, hence the second name. */

@@ -52,7 +52,9 @@ export async function openGrpcServer(table: MethodTable, options: GrpcServerOpti
   try {
     port = await server.listen(options.listen, ServerCredentials.createInsecure());
   } catch (error) {
-    throw new OneDataError("config.problems", `cannot listen on ${options.listen}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    throw new OneDataError("config.problems", `cannot listen on ${options.listen}: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
   }
   return {
     port,
@@ -69,10 +71,14 @@ export async function openGrpcServer(table: MethodTable, options: GrpcServerOpti
 function addMethod(server: Server, method: ServedMethod): void {
   switch (method.kind) {
     case "unary":
-      server.add(rawMethod(method.path, false, false), { call: (request: Uint8Array, context: CallContext) => method.handle(request, toIncoming(context)).catch(refuse(context)) });
+      server.add(rawMethod(method.path, false, false), {
+        call: (request: Uint8Array, context: CallContext) => method.handle(request, toIncoming(context)).catch(refuse(context)),
+      });
       return;
     case "client_stream":
-      server.add(rawMethod(method.path, true, false), { call: (requests: AsyncIterable<Uint8Array>, context: CallContext) => method.handle(requests, toIncoming(context)).catch(refuse(context)) });
+      server.add(rawMethod(method.path, true, false), {
+        call: (requests: AsyncIterable<Uint8Array>, context: CallContext) => method.handle(requests, toIncoming(context)).catch(refuse(context)),
+      });
       return;
     case "server_stream":
       server.add(rawMethod(method.path, false, true), {
@@ -88,11 +94,13 @@ function addMethod(server: Server, method: ServedMethod): void {
 }
 
 /** The problem goes into the trailer, its gist into the status, for clients that read only that. */
-const refuse = (context: CallContext) => (error: unknown): never => {
-  const known = OneDataError.from(error);
-  context.trailer.set(PROBLEM_TRAILER, encodeProblem(known));
-  throw new ServerError(status[known.row.grpc], known.toProblem().detail.slice(0, 500));
-};
+const refuse =
+  (context: CallContext) =>
+  (error: unknown): never => {
+    const known = OneDataError.from(error);
+    context.trailer.set(PROBLEM_TRAILER, encodeProblem(known));
+    throw new ServerError(status[known.row.grpc], known.toProblem().detail.slice(0, 500));
+  };
 
 function toIncoming(context: CallContext): IncomingCall {
   const timeoutMs = Number(context.metadata.get(TIMEOUT_MS_HEADER));

@@ -42,7 +42,8 @@ export function createInprocTransport(name: string, directory: InprocDirectory):
 
   const enter = <K extends ServedMethod["kind"]>(path: string, kind: K): { method: Extract<ServedMethod, { kind: K }>; gone: AbortSignal } => {
     const served = directory.find(name);
-    if (served === undefined) throw new OneDataError("service.unavailable", `${address} ${path}: nobody serves ${JSON.stringify(name)} in this process`);
+    if (served === undefined)
+      throw new OneDataError("service.unavailable", `${address} ${path}: nobody serves ${JSON.stringify(name)} in this process`);
     const method = served.table.methods.get(path);
     if (method === undefined || !isKind(method, kind)) throw new OneDataError("route.not_found", `${address} serves no ${path}`);
     return { method, gone: served.gone.signal };
@@ -80,7 +81,10 @@ export function createInprocTransport(name: string, directory: InprocDirectory):
     async clientStream(path, requests, call) {
       const { method, gone } = enter(path, "client_stream");
       using linked = link(path, call, gone);
-      return await raceSignal(method.handle(untilAborted(requests, linked.signal), { metadata: call.metadata, signal: linked.signal, timeoutMs: call.timeoutMs }), linked.signal);
+      return await raceSignal(
+        method.handle(untilAborted(requests, linked.signal), { metadata: call.metadata, signal: linked.signal, timeoutMs: call.timeoutMs }),
+        linked.signal,
+      );
     },
     async [Symbol.asyncDispose]() {},
   };

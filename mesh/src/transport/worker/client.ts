@@ -98,7 +98,13 @@ export function createWorkerTransport(options: WorkerOptions): Transport {
   };
 
   /** The answers of one call. `requests` are sent as the worker asks for them. */
-  const call = async function* (kind: ServedMethod["kind"], path: string, body: Uint8Array, requests: AsyncIterable<Uint8Array> | undefined, { metadata, signal, timeoutMs }: TransportCall): AsyncGenerator<Uint8Array, void, undefined> {
+  const call = async function* (
+    kind: ServedMethod["kind"],
+    path: string,
+    body: Uint8Array,
+    requests: AsyncIterable<Uint8Array> | undefined,
+    { metadata, signal, timeoutMs }: TransportCall,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
     if (closed) throw new OneDataError("service.unavailable", `${address} ${path}: the transport is closed`);
     signal.throwIfAborted();
     const current = (running ??= start());
@@ -150,7 +156,11 @@ export function createWorkerTransport(options: WorkerOptions): Transport {
 /** On Node 20 a worker inherits neither the loader of its parent nor one from `--import`; tsx has to be registered inside. */
 function startFromSource(module: URL): string {
   // The CommonJS entry resolves anywhere; its ES sibling is the one that works inside a worker.
-  const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx/esm/api").replace(/\.cjs$/, ".mjs"));
+  const tsx = pathToFileURL(
+    createRequire(import.meta.url)
+      .resolve("tsx/esm/api")
+      .replace(/\.cjs$/, ".mjs"),
+  );
   const failed = "(error) => setImmediate(() => { throw error; })";
   return `import(${JSON.stringify(tsx.href)}).then(({ register }) => { register(); return import(${JSON.stringify(module.href)}); }).catch(${failed});`;
 }

@@ -6,7 +6,15 @@ import type { Metadata } from "../../rpc/metadata.ts";
 import type { ServedMethod } from "../../rpc/transport.ts";
 
 export type ToServer =
-  | { readonly type: "call"; readonly id: number; readonly kind: ServedMethod["kind"]; readonly path: string; readonly metadata: Metadata; readonly timeoutMs: number; readonly body: Uint8Array }
+  | {
+      readonly type: "call";
+      readonly id: number;
+      readonly kind: ServedMethod["kind"];
+      readonly path: string;
+      readonly metadata: Metadata;
+      readonly timeoutMs: number;
+      readonly body: Uint8Array;
+    }
   | { readonly type: "message"; readonly id: number; readonly body: Uint8Array }
   | { readonly type: "end"; readonly id: number }
   | { readonly type: "pull"; readonly id: number }

@@ -27,7 +27,13 @@ export function serveWorker(table: MethodTable, port: Port<ToClient>): void {
   const answer = async (message: Extract<ToServer, { type: "call" }>): Promise<void> => {
     const { id, kind, path } = message;
     const controller = new AbortController();
-    const inbox = kind === "client_stream" ? createInbox(() => port.postMessage({ type: "pull", id }), () => undefined) : undefined;
+    const inbox =
+      kind === "client_stream"
+        ? createInbox(
+            () => port.postMessage({ type: "pull", id }),
+            () => undefined,
+          )
+        : undefined;
     const demand = createDemand();
     calls.set(id, { controller, inbox, demand });
     try {

@@ -31,7 +31,7 @@ export interface PreviewPipelineRequest {
   document: string;
   /** 0 is the active one. */
   version: number;
-  /** Input records as JSON text; none takes the last captured events. */
+  /** Input records; none takes the last captured events. */
   records: string[];
   /** How many captured events to take; 0 is 10. */
   last: number;
@@ -59,7 +59,7 @@ export interface PreviewRecord {
 export interface PreviewStep {
   /** Id. */
   step: string;
-  /** JSON texts. */
+  /** The records that came out. */
   outputs: string[];
   /** outputs, filtered, failed or bypassed. */
   outcome: string;
