@@ -5,9 +5,10 @@
  */
 import { type TenantId, toTenantId } from "@onedata/core";
 import {
-  addCaptured, captureGroup, ensureInstallationValue, findCapturePipeline, findClientBySubject, listenToChanges, readClients, readEventStates, readPipelineStamps,
+  addCaptured, captureGroup, ensureInstallationValue, findCapturePipeline, findClientBySubject, interruptSilentImports, openWaker, readClients, readEventStates, readPipelineStamps,
   readTenantFigures, stampOf, type Store,
 } from "@onedata/store";
+import { listenToChanges } from "@onedata/store/control";
 import { randomBytes, randomInt } from "node:crypto";
 import { type Authenticator, createKongAuthenticator, createTokenAuthenticator, toCaller } from "./auth/authenticator.ts";
 import { createDirectory, type Directory } from "./auth/directory.ts";
@@ -35,7 +36,7 @@ export type GatewayPorts = {
   readonly facade: Facade;
   readonly log: Log;
   readonly listen: { readonly host: string; readonly port: number };
-  /** Tells engines that something was captured; called after each commit, must not throw, limits itself. */
+  /** Tells engines that something was captured; called after each commit, must not throw, limits itself. Left out: a notification through the database. */
   readonly wake?: () => void;
   /** Further readiness checks, by name; the database is always checked. */
   readonly checks?: Readonly<Record<string, () => Promise<void>>>;
@@ -55,6 +56,9 @@ export interface Gateway {
 
 const SIGNING_KEY = "token_signing_key";
 const REFRESH_MS = 1_000;
+const TEND_MS = 15_000;
+/** A living upload says so more often. */
+const SILENT_SECONDS = 90;
 const DEFAULT_DRAIN_MS = 15_000;
 
 export function createGateway(ports: GatewayPorts): Gateway {
@@ -64,7 +68,9 @@ export function createGateway(ports: GatewayPorts): Gateway {
   const directory = createDirectory({ bySubject: (subject) => findClientBySubject(store.sql, subject), byIds: (ids) => readClients(store.sql, ids) }, log);
   const pipelines = createPipelines({ find: (tenantId, name) => findCapturePipeline(store.sql, tenantId, name), stamps: (ids) => readPipelineStamps(store.sql, ids), stampOf }, log);
   const quotas = createQuotas({ read: (tenants) => readTenantFigures(store.sql, tenants), addCaptured: (counts) => addCaptured(store.sql, counts, stripe) }, log);
-  const wake = ports.wake ?? (() => undefined);
+  const waker = ports.wake === undefined ? openWaker(store.url) : undefined;
+  const wake = ports.wake ?? (() => waker?.wake());
+  const stopping = new AbortController();
   const writer = createCaptureWriter({ commit: (requests) => captureGroup(store, requests), committed: wake });
   const capture = createCapture({ pipelines, quotas, writer, maxEventBytes });
   const waits = createWaits((events) => readEventStates(store.sql, events), log);
@@ -83,7 +89,7 @@ export function createGateway(ports: GatewayPorts): Gateway {
     const server = createHttpServer(
       {
         capture: createCaptureHandler({ authenticator, capture, waits, maxEventBytes, log }),
-        imports: createImportHandler({ authenticator, store, pipelines, quotas, wake, log, maxEventBytes }),
+        imports: createImportHandler({ authenticator, store, pipelines, quotas, wake, log, maxEventBytes, stopping: stopping.signal }),
         token,
         facade: ports.facade,
         caller: (request) => toCaller(authenticator, request),
@@ -109,13 +115,16 @@ export function createGateway(ports: GatewayPorts): Gateway {
     }
     const loops = new AbortController();
     const refreshing = repeat(REFRESH_MS, loops.signal, () => Promise.all([directory.refresh(), pipelines.refresh(), quotas.refresh()]));
+    const tending = repeat(TEND_MS, loops.signal, () => interruptSilentImports(store.sql, SILENT_SECONDS).catch((error: unknown) => log.warn("silent imports could not be marked", { error })));
     await aborted(signal);
+    stopping.abort();
     await started.server.drain();
     await writer.drain();
     loops.abort();
-    await refreshing;
+    await Promise.all([refreshing, tending]);
     await quotas.refresh();
     await started.changes[Symbol.asyncDispose]();
+    await waker?.[Symbol.asyncDispose]();
   }
 
   return { run, address, capture, stats: writer.stats };

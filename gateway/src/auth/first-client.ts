@@ -1,6 +1,7 @@
 /** Clients, as solo and operators make them. The secret is returned once and kept as a hash only. */
 import { toTenantId } from "@onedata/core";
-import { ensureTenant, hashSecret, insertClient, makeClientId, makeClientSecret, type Store } from "@onedata/store";
+import { ensureTenant, insertClient, type Store } from "@onedata/store";
+import { hashSecret, makeClientId, makeClientSecret } from "@onedata/store/control";
 
 export type ClientCredentials = { readonly clientId: string; readonly clientSecret: string; readonly tenantId: bigint; readonly scopes: readonly string[] };
 

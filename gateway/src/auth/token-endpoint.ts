@@ -8,7 +8,7 @@ import { OneDataError } from "@onedata/core";
 import { readBodyAsync } from "../http/body.ts";
 import { REALM } from "../http/problem.ts";
 import type { Directory } from "./directory.ts";
-import { verifySecret } from "@onedata/store";
+import { verifySecret } from "@onedata/store/control";
 import { signToken } from "./token.ts";
 
 export const TOKEN_LIFE_SECONDS = 7200;

@@ -151,7 +151,10 @@ function toResult(outcome: CaptureOutcome | undefined, pipeline: CapturePipeline
     case "busy":
       return new OneDataError("capture.idempotency_busy", "the Idempotency-Key is being written by an open transaction: try again", { retryAfterSeconds: 1 });
     case "failed":
-      return outcome.error;
+      // What the database said stays in the log.
+      return outcome.error.code === "store.busy"
+        ? new OneDataError("store.busy", "the event could not be stored just now: try again", { cause: outcome.error.cause ?? outcome.error, retryAfterSeconds: 1 })
+        : outcome.error;
     case "refused":
     case undefined:
       return OVERTAKEN;

@@ -14,8 +14,9 @@ export const TOKEN_INVALID = "The access token is invalid or has expired";
 /** `logErrors` is told of what the caller may not see. */
 export function sendProblem(response: ServerResponse, error: unknown, log: Log): void {
   const known = OneDataError.from(error);
-  const instance = known.row.http >= 500 && known.row.retry !== "never" && known.code === "internal" ? `err_${randomBytes(8).toString("hex")}` : undefined;
-  if (instance !== undefined) log.error("request failed", { instance, error: known.cause ?? known });
+  // The caller learns a number, the log the cause: of what is unknown, and of what failed behind a known answer.
+  const instance = known.code === "internal" || (known.row.http >= 500 && known.cause !== undefined) ? `err_${randomBytes(8).toString("hex")}` : undefined;
+  if (instance !== undefined) log.error("request failed", { instance, code: known.code, error: known.cause ?? known });
   if (response.headersSent || response.destroyed) {
     response.destroy();
     return;
