@@ -160,6 +160,16 @@ export async function listEvents(sql: Sql, tenantId: TenantId, page: EventPage):
   return { events, next: cursor };
 }
 
+/** The payloads captured last, newest first, at most 1 MiB together. */
+export async function readLastPayloads(sql: Sql, tenantId: TenantId, name: string, limit: number): Promise<string[]> {
+  const pipeline = await getPipeline(sql, tenantId, name);
+  const rows = await sql<{ payload: string }[]>`
+    with last as (select id from onedata.batches where pipeline_id = ${pipeline.id} and tenant_id = ${tenantId} and kind = 'capture' order by id desc limit ${limit}),
+    event as (select e.payload, sum(octet_length(e.payload)) over (order by e.batch_id desc, e.n desc) as bytes, e.batch_id, e.n from last join onedata.events e on e.batch_id = last.id)
+    select payload from event where bytes <= 1048576 order by batch_id desc, n desc limit ${limit}`;
+  return rows.map((row) => row.payload);
+}
+
 /** The events of these batches, newest first, without their payloads. */
 export async function readSummaries(sql: Sql, tenantId: TenantId, batchIds: readonly bigint[]): Promise<EventSummary[]> {
   if (batchIds.length === 0) return [];

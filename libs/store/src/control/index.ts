@@ -5,7 +5,7 @@ export { hashSecret, makeClientId, makeClientSecret, verifySecret } from "./clie
 export { connectionForRun, type ConnectionRow, deleteConnection, getConnection, listConnections, putConnection, type RunConnection } from "./connections.ts";
 export { type DeadLetterGroupRow, type DeadLetterPage, type DeadLetterRow, groupDeadLetters, listDeadLetters } from "./dead-letters.ts";
 export {
-  type EventAttempt, type EventDeadLetter, type EventPage, type EventRow, type EventState, type EventSummary, type EventWait, getEvent, listEvents, listFinished, listOpenBatches, stateOf,
+  type EventAttempt, type EventDeadLetter, type EventPage, type EventRow, type EventState, type EventSummary, type EventWait, getEvent, listEvents, listFinished, listOpenBatches, readLastPayloads, stateOf,
 } from "./events.ts";
 export { cancelImport, getImportProgress, type ImportProgress, type ImportState, listImportProgress, listRejects, type RejectRow } from "./imports.ts";
 export { createLookups, deleteLookup, getLookup, listLookups, type LookupRecord, type LookupRow, type Lookups, putLookup, type TenantLookups } from "./lookups.ts";

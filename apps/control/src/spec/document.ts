@@ -1,0 +1,125 @@
+/**
+ * Reads a spec's text, YAML 1.2 or JSON, into a JSON value whose every place has a line.
+ *
+ * Invariants:
+ * 1. Bounded: 256 KiB of text, 64 levels, 50,000 values after aliases are followed (an alias bomb ends there).
+ * 2. Numbers keep what they say: a literal beyond double precision becomes an `ExactNumber`, as in records.
+ * 3. Names are unique in an object, also in JSON: the second one is a problem, not a silent winner.
+ */
+import { ExactNumber, type Json, type JsonObject, setMember, toPointer } from "@onedata/core";
+import { locateJsonError, survivesAsDouble } from "@onedata/formats";
+import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type Scalar } from "yaml";
+
+export type SpecProblem = { readonly pointer: string; readonly code: string; readonly detail: string; readonly line: number };
+
+export type SpecDocument = {
+  /** `undefined` when there are problems. */
+  readonly value: Json | undefined;
+  readonly problems: readonly SpecProblem[];
+  /** Line of a place, or of the nearest place around it; 0 if unknown. */
+  lineOf(pointer: string): number;
+};
+
+export const MAX_SPEC_BYTES = 256 * 1024;
+const MAX_DEPTH = 64;
+const MAX_VALUES = 50_000;
+
+export function readDocument(text: string, mediaType: string): SpecDocument {
+  const bytes = Buffer.byteLength(text, "utf8");
+  if (bytes > MAX_SPEC_BYTES) return refused({ code: "spec.too_large", detail: `the spec has ${bytes} bytes; at most ${MAX_SPEC_BYTES}`, line: 0 });
+  if (mediaType.includes("json")) {
+    const error = locateJsonError(text);
+    if (error !== undefined) return refused({ code: "spec.malformed", detail: `not valid JSON: ${error.message}; to send YAML, say Content-Type: application/yaml`, line: error.line });
+  }
+  const lines = new LineCounter();
+  const reader = new DocumentReader(lines);
+  try {
+    // JSON is YAML's flow style, so one parser gives the places of both.
+    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true, version: "1.2", stringKeys: false });
+    for (const error of document.errors) {
+      reader.problem([], error.code === "DUPLICATE_KEY" ? "spec.duplicate_member" : "spec.malformed", error.code === "DUPLICATE_KEY" ? "this name stands twice in one object; remove one" : error.message, error.pos[0]);
+    }
+    const value = reader.problems.length > 0 ? null : reader.value(document.contents, []);
+    return { value: reader.problems.length > 0 ? undefined : value, problems: reader.problems, lineOf: (pointer) => reader.lineOf(pointer) };
+  } catch (error) {
+    if (error instanceof RangeError) return refused({ code: "spec.too_deep", detail: `nested deeper than ${MAX_DEPTH} levels`, line: 0 });
+    throw error;
+  }
+}
+
+const refused = (problem: Omit<SpecProblem, "pointer">): SpecDocument => ({ value: undefined, problems: [{ pointer: "", ...problem }], lineOf: () => 0 });
+
+type Path = readonly (string | number)[];
+
+class DocumentReader {
+  readonly problems: SpecProblem[] = [];
+  readonly #lines: LineCounter;
+  readonly #offsets = new Map<string, number>();
+  readonly #anchors = new Map<string, Node>();
+  #values = 0;
+
+  constructor(lines: LineCounter) {
+    this.#lines = lines;
+  }
+
+  problem(path: Path, code: string, detail: string, offset: number | undefined): null {
+    if (this.problems.length < 100) this.problems.push({ pointer: toPointer(path), code, detail, line: offset === undefined ? 0 : this.#lines.linePos(offset).line });
+    return null;
+  }
+
+  lineOf(pointer: string): number {
+    for (let place = pointer; ; place = place.slice(0, place.lastIndexOf("/"))) {
+      const offset = this.#offsets.get(place);
+      if (offset !== undefined) return this.#lines.linePos(offset).line;
+      if (place === "") return 0;
+    }
+  }
+
+  value(node: unknown, path: Path): Json {
+    const offset = isScalar(node) || isMap(node) || isSeq(node) || isAlias(node) ? node.range?.[0] : undefined;
+    const pointer = toPointer(path);
+    if (offset !== undefined && !this.#offsets.has(pointer)) this.#offsets.set(pointer, offset);
+    this.#values += 1;
+    if (this.#values > MAX_VALUES) {
+      if (this.#values === MAX_VALUES + 1) this.problem(path, "spec.too_large", `more than ${MAX_VALUES} values; aliases count as what they stand for`, offset);
+      return null;
+    }
+    if (path.length > MAX_DEPTH) return this.problem(path, "spec.too_deep", `nested deeper than ${MAX_DEPTH} levels`, offset);
+    if ((isScalar(node) || isMap(node) || isSeq(node)) && node.anchor !== undefined) this.#anchors.set(node.anchor, node);
+    if (isAlias(node)) {
+      const target = this.#anchors.get(node.source);
+      return target === undefined ? this.problem(path, "spec.malformed", `the alias *${node.source} has no anchor before it`, offset) : this.value(target, path);
+    }
+    if (isSeq(node)) return node.items.map((item, i) => this.value(item, [...path, i]));
+    if (isMap(node)) return this.#object(node.items, path);
+    if (isScalar(node)) return this.#scalar(node, path, offset);
+    return null;
+  }
+
+  #object(pairs: readonly { readonly key: unknown; readonly value: unknown }[], path: Path): JsonObject {
+    const object: JsonObject = {};
+    for (const { key, value } of pairs) {
+      const offset = isScalar(key) ? key.range?.[0] : undefined;
+      if (!isScalar(key)) {
+        this.problem(path, "spec.malformed", "a name in an object must be text", undefined);
+        continue;
+      }
+      const name = typeof key.value === "string" ? key.value : (key.source ?? String(key.value));
+      if (offset !== undefined) this.#offsets.set(toPointer([...path, name]), offset);
+      setMember(object, name, this.value(value, [...path, name]));
+    }
+    return object;
+  }
+
+  #scalar(node: Scalar, path: Path, offset: number | undefined): Json {
+    const { value } = node;
+    if (value === null || value === undefined) return null;
+    if (typeof value === "string" || typeof value === "boolean") return value;
+    if (typeof value === "number") {
+      const literal = node.source?.replace(/^\+/, "") ?? String(value);
+      if (/^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/.test(literal) && !survivesAsDouble(literal)) return new ExactNumber(literal);
+      return Number.isFinite(value) ? value : this.problem(path, "spec.type", `${literal} is no JSON number`, offset);
+    }
+    return this.problem(path, "spec.type", "is no JSON value; remove the tag", offset);
+  }
+}
