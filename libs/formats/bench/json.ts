@@ -2,8 +2,16 @@
 import { checkJsonBytes, parseJson, stringifyJson } from "../src/index.ts";
 
 const plain = JSON.stringify({
-  id: 4711, customer: "c-1204", email: "ola.nordmann@example.no", price: 12.5, quantity: 3, currency: "NOK", country_code: "NO",
-  createdAt: "2026-11-23T00:25:33.120Z", tags: ["web", "first"], address: { city: "Oslo", zip: "0150" },
+  id: 4711,
+  customer: "c-1204",
+  email: "ola.nordmann@example.no",
+  price: 12.5,
+  quantity: 3,
+  currency: "NOK",
+  country_code: "NO",
+  createdAt: "2026-11-23T00:25:33.120Z",
+  tags: ["web", "first"],
+  address: { city: "Oslo", zip: "0150" },
 });
 const exact = plain.replace("4711", "12345678901234567890");
 const bytes = new TextEncoder().encode(plain);

@@ -2,7 +2,18 @@
 import { CsvSplitter, JsonArraySplitter, NdjsonSplitter, readStream, type Splitter } from "../src/index.ts";
 
 const COUNT = 300_000;
-const row = (n: number) => ({ id: n, customer: `c-${n % 1000}`, email: "ola.nordmann@example.no", price: 12.5, quantity: n % 7, currency: "NOK", country_code: "NO", created: "2026-11-23T00:25:33.120Z", city: "Oslo", note: "left at the door" });
+const row = (n: number) => ({
+  id: n,
+  customer: `c-${n % 1000}`,
+  email: "ola.nordmann@example.no",
+  price: 12.5,
+  quantity: n % 7,
+  currency: "NOK",
+  country_code: "NO",
+  created: "2026-11-23T00:25:33.120Z",
+  city: "Oslo",
+  note: "left at the door",
+});
 const rows = Array.from({ length: COUNT }, (_, n) => row(n));
 
 async function* chunksOf(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
@@ -14,10 +25,18 @@ async function measure(name: string, text: string, create: () => Splitter): Prom
   for (const isWarm of [false, true]) {
     const cpu = process.cpuUsage();
     let [records, rejects] = [0, 0];
-    for await (const items of readStream(chunksOf(bytes), create())) for (const item of items) item.kind === "record" ? records++ : rejects++;
+    for await (const items of readStream(chunksOf(bytes), create())) {
+      for (const item of items) {
+        if (item.kind === "record") records += 1;
+        else rejects += 1;
+      }
+    }
     const used = process.cpuUsage(cpu);
     const us = used.user + used.system;
-    if (isWarm) console.log(`${name.padEnd(24)} ${(bytes.byteLength / COUNT).toFixed(0)} B  ${Math.round((records / us) * 1e6).toLocaleString("en")} records/s of one core, ${(us / records).toFixed(2)} us each, ${rejects} rejects`);
+    if (isWarm)
+      console.log(
+        `${name.padEnd(24)} ${(bytes.byteLength / COUNT).toFixed(0)} B  ${Math.round((records / us) * 1e6).toLocaleString("en")} records/s of one core, ${(us / records).toFixed(2)} us each, ${rejects} rejects`,
+      );
   }
 }
 
@@ -25,4 +44,8 @@ const names = Object.keys(row(0));
 await measure("NDJSON", rows.map((r) => JSON.stringify(r)).join("\n"), () => new NdjsonSplitter());
 await measure("JSON array", JSON.stringify(rows), () => new JsonArraySplitter());
 await measure("CSV", [names.join(","), ...rows.map((r) => Object.values(r).join(","))].join("\n"), () => new CsvSplitter());
-await measure("CSV, one field quoted", [names.join(","), ...rows.map((r) => Object.values(r).join(",").replace("left at", '"left, ""at""') + '"')].join("\n"), () => new CsvSplitter());
+await measure(
+  "CSV, one field quoted",
+  [names.join(","), ...rows.map((r) => Object.values(r).join(",").replace("left at", '"left, ""at""') + '"')].join("\n"),
+  () => new CsvSplitter(),
+);

@@ -35,11 +35,16 @@ export function splitFields(record: string, delimiter: string): string[] {
 export function toColumns(names: readonly string[], rename: Readonly<Record<string, string>>): string[] {
   const trimmed = names.map((name) => name.trim());
   for (const name of Object.keys(rename)) {
-    if (!trimmed.includes(name)) throw new OneDataError("import.malformed", `the header has no column "${name}"; it has ${trimmed.join(", ")}: correct the mapping`);
+    if (!trimmed.includes(name))
+      throw new OneDataError("import.malformed", `the header has no column "${name}"; it has ${trimmed.join(", ")}: correct the mapping`);
   }
   const columns = trimmed.map((name) => (Object.hasOwn(rename, name) ? (rename[name] ?? name) : name));
   for (const [i, name] of columns.entries()) {
-    if (name === "") throw new OneDataError("import.malformed", `column ${i + 1} of the header has no name: name every column, or give the columns with the request`);
+    if (name === "")
+      throw new OneDataError(
+        "import.malformed",
+        `column ${i + 1} of the header has no name: name every column, or give the columns with the request`,
+      );
     if (columns.indexOf(name) !== i) throw new OneDataError("import.malformed", `the header names "${name}" twice: rename one of the columns`);
   }
   return columns;

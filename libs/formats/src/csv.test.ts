@@ -8,14 +8,18 @@ const read = (text: string | Uint8Array, options: CsvOptions = {}): StreamItem[]
   const splitter = new CsvSplitter(options);
   return [...splitter.push(typeof text === "string" ? Buffer.from(text) : text), ...splitter.end()];
 };
-const texts = (items: readonly StreamItem[]): string[] => items.map((item) => (item.kind === "record" ? item.text : `line ${item.line}: ${item.code}: ${item.message}`));
+const texts = (items: readonly StreamItem[]): string[] =>
+  items.map((item) => (item.kind === "record" ? item.text : `line ${item.line}: ${item.code}: ${item.message}`));
 
 const quote = (field: string): string => (/[",;|\t\r\n]/.test(field) || field === "" ? `"${field.replaceAll('"', '""')}"` : field);
 
 describe("CSV", () => {
   it("reads quotes, embedded line ends, a byte order mark and CRLF", () => {
     const items = read('\ufeffid,name,note\r\n1,"Nordmann, Ola","said ""hi""\r\nand left"\r\n2,Kari 5" pipe,\r\n');
-    expect(texts(items)).toEqual(['{"id":"1","name":"Nordmann, Ola","note":"said \\"hi\\"\\r\\nand left"}', '{"id":"2","name":"Kari 5\\" pipe","note":""}']);
+    expect(texts(items)).toEqual([
+      '{"id":"1","name":"Nordmann, Ola","note":"said \\"hi\\"\\r\\nand left"}',
+      '{"id":"2","name":"Kari 5\\" pipe","note":""}',
+    ]);
     expect(items.map((item) => item.line)).toEqual([2, 4]);
   });
 
@@ -84,8 +88,13 @@ describe("CSV", () => {
   });
 
   it("reads back whatever is written, as the reference does", () => {
-    const field = fc.oneof(fc.string({ unit: "binary", maxLength: 8 }), fc.array(fc.constantFrom('"', ",", "\n", "\r", "a", ";", "__proto__"), { maxLength: 6 }).map((parts) => parts.join("")));
-    const table = fc.integer({ min: 1, max: 4 }).chain((width) => fc.array(fc.array(field, { minLength: width, maxLength: width }), { minLength: 1, maxLength: 8 }));
+    const field = fc.oneof(
+      fc.string({ unit: "binary", maxLength: 8 }),
+      fc.array(fc.constantFrom('"', ",", "\n", "\r", "a", ";", "__proto__"), { maxLength: 6 }).map((parts) => parts.join("")),
+    );
+    const table = fc
+      .integer({ min: 1, max: 4 })
+      .chain((width) => fc.array(fc.array(field, { minLength: width, maxLength: width }), { minLength: 1, maxLength: 8 }));
     fc.assert(
       fc.property(table, fc.constantFrom("\n", "\r\n"), fc.boolean(), (rows, lineEnd, ended) => {
         // Lone surrogates have no UTF-8.

@@ -93,7 +93,8 @@ export class CsvSplitter implements Splitter {
   end(): StreamItem[] {
     const items: StreamItem[] = [];
     this.#scan(items, true);
-    if (this.#headerPending) throw new OneDataError("import.malformed", "the body has no header row: name the columns in its first line, or give them with the request");
+    if (this.#headerPending)
+      throw new OneDataError("import.malformed", "the body has no header row: name the columns in its first line, or give them with the request");
     return items;
   }
 
@@ -142,7 +143,12 @@ export class CsvSplitter implements Splitter {
       if (at > limit || (at === limit && c !== LF)) {
         this.#at = at;
         if (this.#firstLineEnd === -1) this.#startOversized();
-        else this.#giveUp(`the quote that opens here is not closed within ${this.#limits.maxBytes} bytes: close it, and double a quote that belongs to the text`, at, items);
+        else
+          this.#giveUp(
+            `the quote that opens here is not closed within ${this.#limits.maxBytes} bytes: close it, and double a quote that belongs to the text`,
+            at,
+            items,
+          );
         return true;
       }
       if (c === LF) {
@@ -177,7 +183,8 @@ export class CsvSplitter implements Splitter {
   /** The stream ends inside a record. */
   #finishLast(items: StreamItem[]): void {
     const { end } = this.#window;
-    if (this.#state === states.quoted) this.#giveUp("the quote that opens here is never closed: close it, and double a quote that belongs to the text", end, items);
+    if (this.#state === states.quoted)
+      this.#giveUp("the quote that opens here is never closed: close it, and double a quote that belongs to the text", end, items);
     else this.#finish(end, end, items);
   }
 
@@ -191,9 +198,14 @@ export class CsvSplitter implements Splitter {
     if (record.byteLength === 0) return;
     if (this.#headerPending) return this.#readHeader(record, state);
     try {
-      if (state === states.bad) throw new OneDataError("import.row_malformed", "text stands behind a closing quote: quote the whole field, and double a quote that belongs to the text");
+      if (state === states.bad)
+        throw new OneDataError(
+          "import.row_malformed",
+          "text stands behind a closing quote: quote the whole field, and double a quote that belongs to the text",
+        );
       const { text, value } = this.#toRow(record);
-      if (text.length * 3 > this.#limits.maxBytes && Buffer.byteLength(text) > this.#limits.maxBytes) items.push(tooLarge(record, place, this.#limits));
+      if (text.length * 3 > this.#limits.maxBytes && Buffer.byteLength(text) > this.#limits.maxBytes)
+        items.push(tooLarge(record, place, this.#limits));
       else items.push({ kind: "record", text, value, line: place.line, byteEnd: place.byteEnd });
     } catch (error) {
       items.push(toReject(error, record, place));
@@ -218,7 +230,14 @@ export class CsvSplitter implements Splitter {
     const next = Math.min(window.end, (affordable ? firstEnd : upTo - 1) + 1);
     const line = this.#line;
     const lines = affordable ? (this.#firstLineEnd === -1 ? 0 : 1) : this.#lineEnds;
-    items.push({ kind: "reject", line, byteEnd: window.position(next), code: "import.row_malformed", message, excerpt: excerptOf(bytes.subarray(start, firstEnd)) });
+    items.push({
+      kind: "reject",
+      line,
+      byteEnd: window.position(next),
+      code: "import.row_malformed",
+      message,
+      excerpt: excerptOf(bytes.subarray(start, firstEnd)),
+    });
     if (affordable) this.#reread += swallowed;
     this.#begin(next, line + lines);
   }
@@ -282,7 +301,10 @@ export class CsvSplitter implements Splitter {
     }
     const lineEnd = indexWithin(window, LF, window.start);
     if (lineEnd === Infinity && !isLast && window.length <= this.#limits.maxBytes) return false;
-    const line = window.bytes.subarray(window.start, Math.min(lineEnd, window.end)).toString("latin1").replace(/"[^"]*"/g, "");
+    const line = window.bytes
+      .subarray(window.start, Math.min(lineEnd, window.end))
+      .toString("latin1")
+      .replace(/"[^"]*"/g, "");
     const counts = DELIMITERS.map((delimiter) => line.split(delimiter).length);
     this.#delimiter = DELIMITERS[counts.indexOf(Math.max(...counts))] ?? ",";
     return true;

@@ -66,10 +66,26 @@ export class JsonArraySplitter implements Splitter {
     const rest = bytes.subarray(this.#from === -1 ? end : this.#from, end);
     if (this.#where === "ignored") {
       const place = { line: this.#elementLine, byteEnd: this.#ignoredFrom };
-      return [{ kind: "reject", ...place, code: "import.malformed", message: 'text after the closing "]" of the array is not read: send one array per import', excerpt: excerptOf(rest) }];
+      return [
+        {
+          kind: "reject",
+          ...place,
+          code: "import.malformed",
+          message: 'text after the closing "]" of the array is not read: send one array per import',
+          excerpt: excerptOf(rest),
+        },
+      ];
     }
     const place = { line: this.#from === -1 ? this.#line : this.#elementLine, byteEnd: this.#window.position(end) };
-    return [{ kind: "reject", ...place, code: "import.malformed", message: 'the array is not closed: the body ends before its "]"; send the rest from the last record on', excerpt: excerptOf(this.#oversized ?? rest) }];
+    return [
+      {
+        kind: "reject",
+        ...place,
+        code: "import.malformed",
+        message: 'the array is not closed: the body ends before its "]"; send the rest from the last record on',
+        excerpt: excerptOf(this.#oversized ?? rest),
+      },
+    ];
   }
 
   /** Keeps no more than one element, or the beginning of what is ignored. */
@@ -127,7 +143,10 @@ export class JsonArraySplitter implements Splitter {
     // A byte order mark before the array is skipped.
     if (c === 0xef || c === 0xbb || c === 0xbf) return;
     if (c !== 0x5b) {
-      throw new OneDataError("import.malformed", `the body is not a JSON array: it begins with ${JSON.stringify(String.fromCharCode(c))}; send [ … ], or one value per line as application/x-ndjson`);
+      throw new OneDataError(
+        "import.malformed",
+        `the body is not a JSON array: it begins with ${JSON.stringify(String.fromCharCode(c))}; send [ … ], or one value per line as application/x-ndjson`,
+      );
     }
     this.#where = "inside";
   }
@@ -143,9 +162,23 @@ export class JsonArraySplitter implements Splitter {
     const isEmptyArray = isLast && !this.#afterComma;
     const element = this.#oversized ?? window.bytes.subarray(Math.max(this.#from, 0), Math.max(this.#to, 0));
     if (this.#oversized !== undefined || this.#to - this.#from > this.#limits.maxBytes) items.push(tooLarge(element, place, this.#limits));
-    else if (this.#broken) items.push({ kind: "reject", ...place, code: "capture.json_malformed", message: 'a "," is missing behind this element', excerpt: excerptOf(element) });
+    else if (this.#broken)
+      items.push({
+        kind: "reject",
+        ...place,
+        code: "capture.json_malformed",
+        message: 'a "," is missing behind this element',
+        excerpt: excerptOf(element),
+      });
     else if (this.#from !== -1) items.push(toJsonItem(element, place, this.#limits));
-    else if (!isEmptyArray) items.push({ kind: "reject", ...place, code: "capture.json_malformed", message: `an element is missing before this "${isLast ? "]" : ","}": remove a comma`, excerpt: "" });
+    else if (!isEmptyArray)
+      items.push({
+        kind: "reject",
+        ...place,
+        code: "capture.json_malformed",
+        message: `an element is missing before this "${isLast ? "]" : ","}": remove a comma`,
+        excerpt: "",
+      });
     this.#afterComma = !isLast;
     if (isLast) this.#where = "after";
     this.#oversized = undefined;

@@ -4,8 +4,8 @@
  */
 import { isUtf8 } from "node:buffer";
 import { type Json, OneDataError } from "@onedata/core";
-import { locateJsonError } from "./json-error.ts";
 import { parseJson } from "./json.ts";
+import { locateJsonError } from "./json-error.ts";
 
 export type JsonLimits = { readonly maxBytes: number; readonly maxDepth: number };
 
@@ -18,7 +18,10 @@ export type CheckedJson = { readonly text: string; readonly value: Json };
 /** Throws `request.too_large`, `capture.utf8_invalid` or `capture.json_malformed`. */
 export function checkJsonBytes(bytes: Uint8Array, limits: JsonLimits = DEFAULT_JSON_LIMITS): CheckedJson {
   if (bytes.byteLength > limits.maxBytes) {
-    throw new OneDataError("request.too_large", `the payload has ${bytes.byteLength} bytes; the limit is ${limits.maxBytes}: send less per event, or an import`);
+    throw new OneDataError(
+      "request.too_large",
+      `the payload has ${bytes.byteLength} bytes; the limit is ${limits.maxBytes}: send less per event, or an import`,
+    );
   }
   return checkJsonText(decodeUtf8(bytes), limits);
 }
@@ -41,7 +44,10 @@ export function checkJsonText(text: string, limits: JsonLimits = DEFAULT_JSON_LI
 export function decodeUtf8(bytes: Uint8Array): string {
   if (!isUtf8(bytes)) {
     const offset = firstInvalidByte(bytes);
-    throw new OneDataError("capture.utf8_invalid", `byte 0x${(bytes[offset] ?? 0).toString(16).padStart(2, "0")} at offset ${offset} is not UTF-8: convert the text to UTF-8`);
+    throw new OneDataError(
+      "capture.utf8_invalid",
+      `byte 0x${(bytes[offset] ?? 0).toString(16).padStart(2, "0")} at offset ${offset} is not UTF-8: convert the text to UTF-8`,
+    );
   }
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
 }

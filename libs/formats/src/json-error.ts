@@ -5,6 +5,7 @@
 export type JsonError = { readonly offset: number; readonly line: number; readonly column: number; readonly message: string };
 
 const WHITESPACE = /[ \t\n\r]*/y;
+// oxlint-disable-next-line no-control-regex -- JSON forbids exactly these characters in strings
 const STRING = /"[^"\\\u0000-\u001f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\u0000-\u001f]*)*"/y;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const WORD = /true|false|null/y;
@@ -27,7 +28,12 @@ export function locateJsonError(text: string): JsonError | undefined {
   };
   const key = (): JsonError | undefined => {
     take(WHITESPACE);
-    if (!take(STRING)) return fail(text[at] === '"' ? "this member name is not closed or holds a control character or a bad escape" : 'expected a member name in "double quotes"');
+    if (!take(STRING))
+      return fail(
+        text[at] === '"'
+          ? "this member name is not closed or holds a control character or a bad escape"
+          : 'expected a member name in "double quotes"',
+      );
     take(WHITESPACE);
     if (text[at] !== ":") return fail('expected ":" after the member name');
     at += 1;
@@ -52,7 +58,9 @@ export function locateJsonError(text: string): JsonError | undefined {
     } else if (first === '"') {
       if (!take(STRING)) return fail("this string is not closed or holds a control character or a bad escape");
     } else if (!take(NUMBER) && !take(WORD)) {
-      return fail(first === "'" ? "strings stand in double quotes" : first === "\ufeff" ? "a byte order mark is not JSON: leave it out" : "expected a value");
+      return fail(
+        first === "'" ? "strings stand in double quotes" : first === "\ufeff" ? "a byte order mark is not JSON: leave it out" : "expected a value",
+      );
     }
     // what may follow it
     for (;;) {

@@ -5,13 +5,18 @@ import { NdjsonSplitter } from "./ndjson.ts";
 import type { Splitter, StreamItem } from "./record-stream.ts";
 
 const read = (splitter: Splitter, text: string): StreamItem[] => [...splitter.push(Buffer.from(text)), ...splitter.end()];
-const texts = (items: readonly StreamItem[]): string[] => items.map((item) => (item.kind === "record" ? item.text : `line ${item.line}: ${item.code}: ${item.message}`));
+const texts = (items: readonly StreamItem[]): string[] =>
+  items.map((item) => (item.kind === "record" ? item.text : `line ${item.line}: ${item.code}: ${item.message}`));
 
 describe("NDJSON", () => {
   it("keeps each line as it was sent, and counts lines and bytes", () => {
     const items = read(new NdjsonSplitter(), '\ufeff{"a": 1.10}\r\n\n  {"b":12345678901234567890}\n"å"');
     expect(texts(items)).toEqual(['{"a": 1.10}', '  {"b":12345678901234567890}', '"å"']);
-    expect(items.map((item) => [item.line, item.byteEnd])).toEqual([[1, 16], [3, 46], [4, 50]]);
+    expect(items.map((item) => [item.line, item.byteEnd])).toEqual([
+      [1, 16],
+      [3, 46],
+      [4, 50],
+    ]);
   });
 
   it("rejects broken lines and reads on", () => {
@@ -49,8 +54,14 @@ describe("a JSON array", () => {
   });
 
   it("says when it is cut off, when something follows, and when it is none", () => {
-    expect(texts(read(new JsonArraySplitter(), '[1,{"a":'))).toEqual(["1", 'line 1: import.malformed: the array is not closed: the body ends before its "]"; send the rest from the last record on']);
-    expect(texts(read(new JsonArraySplitter(), "[1]\n[2]"))).toEqual(["1", 'line 2: import.malformed: text after the closing "]" of the array is not read: send one array per import']);
+    expect(texts(read(new JsonArraySplitter(), '[1,{"a":'))).toEqual([
+      "1",
+      'line 1: import.malformed: the array is not closed: the body ends before its "]"; send the rest from the last record on',
+    ]);
+    expect(texts(read(new JsonArraySplitter(), "[1]\n[2]"))).toEqual([
+      "1",
+      'line 2: import.malformed: text after the closing "]" of the array is not read: send one array per import',
+    ]);
     expect(() => read(new JsonArraySplitter(), '{"a":1}')).toThrow('not a JSON array: it begins with "{"');
     expect(() => read(new JsonArraySplitter(), " ")).toThrow("the body is empty");
   });
@@ -59,7 +70,10 @@ describe("a JSON array", () => {
     const splitter = new JsonArraySplitter({ maxRecordBytes: 100 });
     splitter.push(Buffer.from("[1"));
     for (let i = 0; i < 1000; i++) splitter.push(Buffer.alloc(1000, 0x20));
-    expect(splitter.push(Buffer.from(",2]")).map((item) => [item.kind, item.byteEnd])).toEqual([["record", 1_000_003], ["record", 1_000_005]]);
+    expect(splitter.push(Buffer.from(",2]")).map((item) => [item.kind, item.byteEnd])).toEqual([
+      ["record", 1_000_003],
+      ["record", 1_000_005],
+    ]);
   });
 });
 

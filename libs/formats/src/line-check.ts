@@ -1,6 +1,6 @@
 /** Turns the bytes of one line into an item, with the limits of the stream. */
 import { OneDataError } from "@onedata/core";
-import { checkJsonText, decodeUtf8, DEFAULT_JSON_LIMITS, HARD_MAX_RECORD_BYTES, type JsonLimits } from "./json-check.ts";
+import { checkJsonText, DEFAULT_JSON_LIMITS, decodeUtf8, HARD_MAX_RECORD_BYTES, type JsonLimits } from "./json-check.ts";
 import { EXCERPT_BYTES, excerptOf, type StreamItem, type StreamOptions, type StreamReject } from "./record-stream.ts";
 
 export function resolveLimits(options: StreamOptions): JsonLimits {

@@ -3,8 +3,8 @@
  * A record's text is the line as it was sent.
  */
 import { ByteWindow } from "./byte-window.ts";
-import { resolveLimits, toJsonItem, tooLarge } from "./line-check.ts";
 import type { JsonLimits } from "./json-check.ts";
+import { resolveLimits, toJsonItem, tooLarge } from "./line-check.ts";
 import { readStream, type Splitter, type StreamItem, type StreamOptions } from "./record-stream.ts";
 
 const LF = 0x0a;

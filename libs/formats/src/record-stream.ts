@@ -58,6 +58,9 @@ export const EXCERPT_BYTES = 200;
 /** Invalid bytes and control characters become U+FFFD. */
 export function excerptOf(bytes: Uint8Array): string {
   const cut = bytes.byteLength > EXCERPT_BYTES;
-  const text = Buffer.from(bytes.subarray(0, EXCERPT_BYTES)).toString("utf8").replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, "\ufffd");
+  const text = Buffer.from(bytes.subarray(0, EXCERPT_BYTES))
+    .toString("utf8")
+    // oxlint-disable-next-line no-control-regex -- databases do not store them
+    .replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, "\ufffd");
   return cut ? `${text}…` : text;
 }

@@ -6,16 +6,42 @@ import { JsonArraySplitter } from "./json-array.ts";
 import { NdjsonSplitter } from "./ndjson.ts";
 import { readStream, type Splitter, type StreamItem, type StreamOptions } from "./record-stream.ts";
 
-type Kind = { readonly name: string; readonly create: (options: StreamOptions) => Splitter; readonly alphabet: readonly string[]; readonly prefix: string };
+type Kind = {
+  readonly name: string;
+  readonly create: (options: StreamOptions) => Splitter;
+  readonly alphabet: readonly string[];
+  readonly prefix: string;
+};
 const kinds: readonly Kind[] = [
-  { name: "NDJSON", create: (options) => new NdjsonSplitter(options), alphabet: ['{"a":1}', "12345678901234567890", '"å"', "\n", "\n", "\r\n", " ", "nope", "\ufeff", '"', "x".repeat(40), "\xff"], prefix: "" },
-  { name: "JSON array", create: (options) => new JsonArraySplitter(options), alphabet: ['{"a":[1,"]"]}', '"\\""', "1", ",", ",", "]", "[", "}", "\n", "      ", '"', "x".repeat(40), "\\", "\xff"], prefix: " [" },
-  { name: "CSV", create: (options) => new CsvSplitter({ ...options, columns: ["a", "b"], delimiter: ",", headerRow: false }), alphabet: ["a", ",", ",", "\n", "\n", "\r\n", "\r", '"', '"', '""', "å", "x".repeat(40), "\ufeff", "\xff"], prefix: "" },
-  { name: "CSV with a header", create: (options) => new CsvSplitter(options), alphabet: ["a", ";", ";", "\n", '"', "\r\n", "b,c"], prefix: "\nä;b\n" },
+  {
+    name: "NDJSON",
+    create: (options) => new NdjsonSplitter(options),
+    alphabet: ['{"a":1}', "12345678901234567890", '"å"', "\n", "\n", "\r\n", " ", "nope", "\ufeff", '"', "x".repeat(40), "\xff"],
+    prefix: "",
+  },
+  {
+    name: "JSON array",
+    create: (options) => new JsonArraySplitter(options),
+    alphabet: ['{"a":[1,"]"]}', '"\\""', "1", ",", ",", "]", "[", "}", "\n", "      ", '"', "x".repeat(40), "\\", "\xff"],
+    prefix: " [",
+  },
+  {
+    name: "CSV",
+    create: (options) => new CsvSplitter({ ...options, columns: ["a", "b"], delimiter: ",", headerRow: false }),
+    alphabet: ["a", ",", ",", "\n", "\n", "\r\n", "\r", '"', '"', '""', "å", "x".repeat(40), "\ufeff", "\xff"],
+    prefix: "",
+  },
+  {
+    name: "CSV with a header",
+    create: (options) => new CsvSplitter(options),
+    alphabet: ["a", ";", ";", "\n", '"', "\r\n", "b,c"],
+    prefix: "\nä;b\n",
+  },
 ];
 
 /** `\xff` stands for the byte 0xff, which no UTF-8 text has. */
-const toBytes = (text: string): Buffer => Buffer.concat(text.split("\xff").flatMap((part, i) => (i === 0 ? [Buffer.from(part)] : [Buffer.from([0xff]), Buffer.from(part)])));
+const toBytes = (text: string): Buffer =>
+  Buffer.concat(text.split("\xff").flatMap((part, i) => (i === 0 ? [Buffer.from(part)] : [Buffer.from([0xff]), Buffer.from(part)])));
 
 function run(splitter: Splitter, chunks: readonly Uint8Array[]): StreamItem[] | string {
   try {
@@ -85,9 +111,17 @@ describe.each(kinds)("$name", ({ create, alphabet, prefix }) => {
         const k = pick % (whole.length - 1);
         const last = whole[k];
         const next = whole[k + 1];
-        if (last === undefined || next === undefined || last.byteEnd >= bytes.byteLength || next.byteEnd <= last.byteEnd || /after the closing/.test(JSON.stringify(next))) return;
+        if (
+          last === undefined ||
+          next === undefined ||
+          last.byteEnd >= bytes.byteLength ||
+          next.byteEnd <= last.byteEnd ||
+          /after the closing/.test(JSON.stringify(next))
+        )
+          return;
         const rest = run(create({ maxRecordBytes: 50, startByte: last.byteEnd, startLine: 1 }), [bytes.subarray(last.byteEnd)]);
-        const positions = (items: StreamItem[] | string): unknown => (typeof items === "string" ? items : items.map((item) => [item.kind, item.byteEnd, item.kind === "record" ? item.text : item.code]));
+        const positions = (items: StreamItem[] | string): unknown =>
+          typeof items === "string" ? items : items.map((item) => [item.kind, item.byteEnd, item.kind === "record" ? item.text : item.code]);
         expect(positions(rest)).toEqual(positions(whole.slice(k + 1)));
       }),
       { numRuns: 500 },

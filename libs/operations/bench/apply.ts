@@ -14,7 +14,12 @@ const validate = compile("record.validate", {
   schema: {
     type: "object",
     required: ["id", "customer", "total"],
-    properties: { id: { type: "integer" }, customer: { type: "string", pattern: "^c-[0-9]+$" }, total: { type: "number", minimum: 0 }, email: { type: "string", format: "email" } },
+    properties: {
+      id: { type: "integer" },
+      customer: { type: "string", pattern: "^c-[0-9]+$" },
+      total: { type: "number", minimum: 0 },
+      email: { type: "string", format: "email" },
+    },
   },
 });
 const gross = compile("record.map", { set: { gross: "total * 1.25" }, unset: ["email"] });
@@ -23,7 +28,18 @@ const records = Array.from({ length: 500 }, (_, n) => ({
   n,
   timeUnixMs: 1_795_000_000_000,
   json: new TextEncoder().encode(
-    JSON.stringify({ id: n, customer: `c-${n}`, email: "ola.nordmann@example.no", price: 12.5, quantity: (n % 7) + 1, currency: "NOK", country_code: "no", created: "2026-11-23T00:25:33.120Z", tags: ["web", "first"], city: "Oslo" }),
+    JSON.stringify({
+      id: n,
+      customer: `c-${n}`,
+      email: "ola.nordmann@example.no",
+      price: 12.5,
+      quantity: (n % 7) + 1,
+      currency: "NOK",
+      country_code: "no",
+      created: "2026-11-23T00:25:33.120Z",
+      tags: ["web", "first"],
+      city: "Oslo",
+    }),
   ),
 }));
 

@@ -22,7 +22,13 @@ describe("applySteps", () => {
     const text = '{"a":1.10,"b":12345678901234567890,"c":"\\u0000","d":1e400,"e":-0,"__proto__":{"x":1}}';
     const [mapped] = await applySteps([step("record.map", { set: { total: "a * 2" } })], records(text));
     expect(outputsOf(mapped)).toEqual(['{"a":1.1,"b":12345678901234567890,"c":"\\u0000","d":1e400,"e":-0,"__proto__":{"x":1},"total":2.2}']);
-    const [passed] = await applySteps([step("record.filter", { where: "a > 1" }), step("record.validate", { schema: { required: ["b"], properties: { b: { type: "integer", minimum: 1 } } } })], records(text));
+    const [passed] = await applySteps(
+      [
+        step("record.filter", { where: "a > 1" }),
+        step("record.validate", { schema: { required: ["b"], properties: { b: { type: "integer", minimum: 1 } } } }),
+      ],
+      records(text),
+    );
     expect(outputsOf(passed)).toEqual([text]);
   });
 
@@ -45,7 +51,15 @@ describe("applySteps", () => {
     ];
     const results = await applySteps(
       chain,
-      records('{"id":1,"lines":[{"n":1},{"n":2},{"n":99}]}', '{"id":2}', '{"id":3}', '{"id":4,"lines":[{"n":50}]}', '{"id":5,"lines":[{"n":3},{"n":false}]}', "{broken", new Uint8Array([0x22, 0xff, 0x22])),
+      records(
+        '{"id":1,"lines":[{"n":1},{"n":2},{"n":99}]}',
+        '{"id":2}',
+        '{"id":3}',
+        '{"id":4,"lines":[{"n":50}]}',
+        '{"id":5,"lines":[{"n":3},{"n":false}]}',
+        "{broken",
+        new Uint8Array([0x22, 0xff, 0x22]),
+      ),
     );
     expect(results).toEqual([
       { n: 0, kind: "outputs", outputs: ['{"id":1,"n":1,"double":2}', '{"id":1,"n":2,"double":4}'] },
@@ -69,7 +83,10 @@ describe("applySteps", () => {
       },
     };
     const lookup = step("enrich.lookup", { table: "t", on: "-code", column: "code", take: ["name"] }, deps);
-    const results = await applySteps([step("record.filter", { where: "code != 3" }), lookup], records('{"code":1}', '{"code":2}', '{"code":1}', '{"code":"x"}', '{"code":3}', '{"code":null}'));
+    const results = await applySteps(
+      [step("record.filter", { where: "code != 3" }), lookup],
+      records('{"code":1}', '{"code":2}', '{"code":1}', '{"code":"x"}', '{"code":3}', '{"code":null}'),
+    );
     expect(fetches).toEqual([["-1", "-2"]]);
     expect(results.map((result) => result.kind)).toEqual(["outputs", "outputs", "outputs", "failed", "filtered", "failed"]);
     expect(outputsOf(results[2])).toEqual(['{"code":1,"name":"row -1"}']);
@@ -77,7 +94,9 @@ describe("applySteps", () => {
 
   it("rejects the whole call when a lookup cannot answer: a fault of the service, not of the records", async () => {
     const deps: OperationDeps = { lookups: { get: async () => Promise.reject(new OneDataError("store.unavailable", "the database is down")) } };
-    await expect(applySteps([step("enrich.lookup", { table: "t", on: "code", take: ["name"] }, deps)], records('{"code":1}'))).rejects.toMatchObject({ code: "store.unavailable" });
+    await expect(applySteps([step("enrich.lookup", { table: "t", on: "code", take: ["name"] }, deps)], records('{"code":1}'))).rejects.toMatchObject({
+      code: "store.unavailable",
+    });
   });
 
   it("gives a record that meets a defect a failure of its own, without the error's text", async () => {

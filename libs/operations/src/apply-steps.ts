@@ -18,15 +18,30 @@ export type RecordResult =
   /** `step` is the index of the step after which nothing of the record was left. */
   | { readonly n: number; readonly kind: "filtered"; readonly step: number }
   /** `cause` is for the log only: unknown errors have a code, but their text never crosses a process line. */
-  | { readonly n: number; readonly kind: "failed"; readonly step: number; readonly code: string; readonly message: string; readonly retryable: boolean; readonly cause?: unknown };
+  | {
+      readonly n: number;
+      readonly kind: "failed";
+      readonly step: number;
+      readonly code: string;
+      readonly message: string;
+      readonly retryable: boolean;
+      readonly cause?: unknown;
+    };
 
-type Slot = { readonly n: number; readonly text: string; readonly input: Json; readonly clock: RecordClock; live: Json[]; result: RecordResult | undefined };
+type Slot = {
+  readonly n: number;
+  readonly text: string;
+  readonly input: Json;
+  readonly clock: RecordClock;
+  live: Json[];
+  result: RecordResult | undefined;
+};
 
 /** Throws for faults of the service only; see `Step`. */
 export async function applySteps(steps: readonly Step[], records: readonly InputRecord[]): Promise<RecordResult[]> {
   const slots = records.map(openSlot);
   for (const [index, step] of steps.entries()) {
-    const ready = step.prepare === undefined ? step : await prepared(step.prepare, slots, index);
+    const ready = step.prepare === undefined ? step : await prepared((records) => step.prepare?.(records) ?? Promise.resolve(step), slots, index);
     if (ready === undefined) break;
     for (const slot of slots) {
       if (slot.result !== undefined) continue;
@@ -34,7 +49,10 @@ export async function applySteps(steps: readonly Step[], records: readonly Input
       if (pending !== undefined) await pending;
     }
   }
-  return slots.map((slot) => slot.result ?? { n: slot.n, kind: "outputs", outputs: slot.live.map((record) => (record === slot.input ? slot.text : stringifyJson(record))) });
+  return slots.map(
+    (slot) =>
+      slot.result ?? { n: slot.n, kind: "outputs", outputs: slot.live.map((record) => (record === slot.input ? slot.text : stringifyJson(record))) },
+  );
 }
 
 function openSlot({ n, json, timeUnixMs }: InputRecord): Slot {
@@ -44,12 +62,23 @@ function openSlot({ n, json, timeUnixMs }: InputRecord): Slot {
     return { n, text, input, clock: { timeUnixMs }, live: [input], result: undefined };
   } catch (error) {
     const message = `the record is not JSON: ${error instanceof Error ? error.message : String(error)}`;
-    return { n, text: "", input: null, clock: { timeUnixMs }, live: [], result: { n, kind: "failed", step: 0, code: "record.parse_failed", message, retryable: false } };
+    return {
+      n,
+      text: "",
+      input: null,
+      clock: { timeUnixMs },
+      live: [],
+      result: { n, kind: "failed", step: 0, code: "record.parse_failed", message, retryable: false },
+    };
   }
 }
 
 /** Undefined when the preparation failed for a reason that no retry mends (the lookup table is gone): then all records have failed. */
-async function prepared(prepare: NonNullable<Step["prepare"]>, slots: readonly Slot[], index: number): Promise<Step | undefined> {
+async function prepared(
+  prepare: (records: readonly PreparedRecord[]) => Promise<Step>,
+  slots: readonly Slot[],
+  index: number,
+): Promise<Step | undefined> {
   const records = liveRecords(slots);
   if (records.length === 0) return undefined;
   try {
@@ -105,7 +134,14 @@ function take(slot: Slot, outcome: Outcome, index: number, next: Json[]): boolea
     case "outputs":
       for (const record of outcome.records) next.push(record);
       if (next.length <= MAX_OUTPUTS_PER_RECORD) return true;
-      slot.result = { n: slot.n, kind: "failed", step: index, code: "record.too_large", message: `one record became more than ${MAX_OUTPUTS_PER_RECORD}: send smaller records`, retryable: false };
+      slot.result = {
+        n: slot.n,
+        kind: "failed",
+        step: index,
+        code: "record.too_large",
+        message: `one record became more than ${MAX_OUTPUTS_PER_RECORD}: send smaller records`,
+        retryable: false,
+      };
       return false;
     case "filtered":
       return true;
@@ -122,7 +158,16 @@ function settle(slot: Slot, index: number, next: Json[]): void {
 
 /** Rethrows what is no data fault. An unknown error is the record's: a defect that one record meets must not hold up all others. */
 function toFailure(n: number, step: number, thrown: unknown): RecordResult {
-  if (!(thrown instanceof OneDataError)) return { n, kind: "failed", step, code: "internal", message: "the operation failed unexpectedly on this record", retryable: false, cause: thrown };
+  if (!(thrown instanceof OneDataError))
+    return {
+      n,
+      kind: "failed",
+      step,
+      code: "internal",
+      message: "the operation failed unexpectedly on this record",
+      retryable: false,
+      cause: thrown,
+    };
   if (thrown.row.retry !== "never") throw thrown;
   return { n, kind: "failed", step, code: thrown.code, message: thrown.message, retryable: false };
 }

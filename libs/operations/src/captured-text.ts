@@ -15,7 +15,8 @@ export function capturedText(record: Json, path: MemberPath | undefined): string
 }
 
 function decodeBase64(base64: string, where: string): string {
-  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(base64) || base64.length % 4 !== 0) throw new OneDataError("record.parse_failed", `${where} does not hold base64`);
+  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(base64) || base64.length % 4 !== 0)
+    throw new OneDataError("record.parse_failed", `${where} does not hold base64`);
   try {
     return decodeUtf8(Buffer.from(base64, "base64")).replace(/^\ufeff/, "");
   } catch (cause) {

@@ -7,8 +7,8 @@ import { isJsonObject, type Json, type JsonObject, OneDataError, type OperationD
 import type { Ajv2020, ErrorObject, ValidateFunction } from "ajv/dist/2020.js";
 import { compileExpression } from "./expression/index.ts";
 import { parseMemberPath } from "./member-path.ts";
-import { compileWith, createAjv, schemaProblems } from "./schema/compile-schema.ts";
 import { createDateReader } from "./record.cast/date-format.ts";
+import { compileWith, createAjv, schemaProblems } from "./schema/compile-schema.ts";
 import { patternProblem } from "./schema/regexp.ts";
 import { isSummary, pointerOf, toViolations } from "./schema/violations.ts";
 
@@ -21,14 +21,16 @@ const textChecks: Readonly<Record<string, (text: string) => string | undefined>>
   "time-zone": (text) => problemOf(() => createDateReader("unix", text)),
 };
 
-// A cache of pure results: a description's schema never changes.
+// Caches of pure results: a description's schema never changes.
+let compiler: Ajv2020 | undefined;
 const validators = new WeakMap<JsonObject, ValidateFunction>();
 
 /** No violation: the config fits. Throws `config.invalid` when the description's own schema is broken (a service's fault, not the user's). */
 export function checkConfig(description: Pick<OperationDescription, "configSchema">, config: Json): readonly Violation[] {
   let validate = validators.get(description.configSchema);
   if (validate === undefined) {
-    validate = compileWith(createConfigAjv(), description.configSchema);
+    compiler ??= createConfigAjv();
+    validate = compileWith(compiler, description.configSchema);
     validators.set(description.configSchema, validate);
   }
   if (validate(config)) return [];
@@ -53,7 +55,12 @@ export function throwViolations(description: OperationDescription, violations: r
 function createConfigAjv(): Ajv2020 {
   const ajv = createAjv();
   for (const [name, problem] of Object.entries(textChecks)) ajv.addFormat(name, (text: string) => problem(text) === undefined);
-  ajv.addKeyword({ keyword: "x-json-schema", schemaType: "boolean", validate: (on: boolean, schema: Json) => !on || schemaProblems(schema).length === 0, error: { message: "must be a JSON Schema" } });
+  ajv.addKeyword({
+    keyword: "x-json-schema",
+    schemaType: "boolean",
+    validate: (on: boolean, schema: Json) => !on || schemaProblems(schema).length === 0,
+    error: { message: "must be a JSON Schema" },
+  });
   return ajv;
 }
 

@@ -1,5 +1,6 @@
 /** Every operation's own examples, through the chain that services run. An operation that is not described well does not pass. */
 import { isJsonObject, type Json, type JsonObject, OneDataError } from "@onedata/core";
+import { stringifyJson } from "@onedata/formats";
 import { describe, expect, it } from "vitest";
 import { applySteps } from "./apply-steps.ts";
 import { checkConfig } from "./check-config.ts";
@@ -15,7 +16,7 @@ const deps: OperationDeps = {
   lookups: {
     async get(table, column, keys) {
       if (table !== "countries") throw new OneDataError("lookup.not_found", `no lookup table "${table}"`);
-      const rows = countries.map((row): [string, JsonObject] => [String(row[column === "" ? "code" : column]), row]);
+      const rows = countries.map((row): [string, JsonObject] => [stringifyJson(row[column] ?? null).replaceAll('"', ""), row]);
       return new Map(rows.filter(([key]) => keys.includes(key)));
     },
   },
@@ -70,7 +71,11 @@ describe.each(operations.map((operation) => ({ name: operation.description.name,
     const [first = ""] = known;
     const misspelt = `${first}x`;
     const violations = checkConfig(description, { ...description.examples[0]?.config, [misspelt]: 1 });
-    expect(violations).toContainEqual({ pointer: `/${misspelt}`, code: "additionalProperties", detail: `unknown member "${misspelt}"; did you mean "${first}"?` });
+    expect(violations).toContainEqual({
+      pointer: `/${misspelt}`,
+      code: "additionalProperties",
+      detail: `unknown member "${misspelt}"; did you mean "${first}"?`,
+    });
     expect(() => operation.compile({ [misspelt]: 1 }, deps)).toThrow(OneDataError);
   });
 });

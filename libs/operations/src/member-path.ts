@@ -8,8 +8,6 @@ import { describe } from "./outcomes.ts";
 
 export type MemberPath = { readonly text: string; readonly names: readonly [string, ...string[]] };
 
-/** The same grammar as a pattern, for config schemas. */
-export const MEMBER_PATH_PATTERN = "^(`[^`]+`|[^`.]+)(\\.(`[^`]+`|[^`.]+))*$";
 const SEGMENT = /(?:`([^`]+)`|([^`.]+))(?:\.|$)/y;
 
 /** Throws `config.invalid`. */
@@ -25,7 +23,10 @@ export function parseMemberPath(text: string): MemberPath {
       if (first !== undefined) return { text, names: [first, ...rest] };
     }
   }
-  throw new OneDataError("config.invalid", `"${text}" is not a path: write names with dots between them, and backticks around a name that holds a dot`);
+  throw new OneDataError(
+    "config.invalid",
+    `"${text}" is not a path: write names with dots between them, and backticks around a name that holds a dot`,
+  );
 }
 
 export function getMember(record: Json, path: MemberPath): Json | undefined {
@@ -52,7 +53,10 @@ export function assignMember(copy: JsonObject, path: MemberPath, value: Json): v
     const name = names[i] ?? "";
     const inner = Object.hasOwn(target, name) ? target[name] : undefined;
     if (inner !== undefined && inner !== null && !isJsonObject(inner)) {
-      throw new OneDataError("record.not_an_object", `cannot set "${path.text}": "${names.slice(0, i + 1).join(".")}" is ${describe(inner)}, not an object`);
+      throw new OneDataError(
+        "record.not_an_object",
+        `cannot set "${path.text}": "${names.slice(0, i + 1).join(".")}" is ${describe(inner)}, not an object`,
+      );
     }
     const next: JsonObject = { ...inner };
     setMember(target, name, next);

@@ -8,7 +8,8 @@ export const text = (config: JsonObject, name: string): string | undefined => {
 
 export const texts = (value: Json | undefined): string[] => (Array.isArray(value) ? value.filter((item) => typeof item === "string") : []);
 
-export const choice = <T extends string>(config: JsonObject, name: string, choices: readonly [T, ...T[]]): T => choices.find((item) => item === config[name]) ?? choices[0];
+export const choice = <T extends string>(config: JsonObject, name: string, choices: readonly [T, ...T[]]): T =>
+  choices.find((item) => item === config[name]) ?? choices[0];
 
 /** Members of an object whose values are text. */
 export const textMembers = (value: Json | undefined): [string, string][] =>

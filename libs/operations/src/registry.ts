@@ -11,7 +11,18 @@ import { recordPick } from "./record.pick/operation.ts";
 import { recordRename } from "./record.rename/operation.ts";
 import { recordValidate } from "./record.validate/operation.ts";
 
-export const operations: readonly Operation[] = [recordMap, recordPick, recordRename, recordFilter, recordValidate, recordExplode, recordCast, enrichLookup, parseCsvText, parseJsonText];
+export const operations: readonly Operation[] = [
+  recordMap,
+  recordPick,
+  recordRename,
+  recordFilter,
+  recordValidate,
+  recordExplode,
+  recordCast,
+  enrichLookup,
+  parseCsvText,
+  parseJsonText,
+];
 
 export function findOperation(name: string): Operation | undefined {
   return operations.find((operation) => operation.description.name === name);

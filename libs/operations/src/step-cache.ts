@@ -5,8 +5,8 @@
  */
 import { OneDataError } from "@onedata/core";
 import { parseJson } from "@onedata/formats";
-import { findOperation } from "./registry.ts";
 import type { OperationDeps, Step } from "./operation.ts";
+import { findOperation } from "./registry.ts";
 
 export class StepCache {
   readonly #deps: (tenant: string) => OperationDeps;

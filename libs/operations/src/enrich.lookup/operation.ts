@@ -1,5 +1,14 @@
 /** enrich.lookup: adds columns of a lookup table to records. One fetch per call, however many records it carries. */
-import { ExactNumber, FILTERED, isJsonObject, type Json, type JsonObject, OneDataError, type OperationDescription, type Outcome } from "@onedata/core";
+import {
+  ExactNumber,
+  FILTERED,
+  isJsonObject,
+  type Json,
+  type JsonObject,
+  OneDataError,
+  type OperationDescription,
+  type Outcome,
+} from "@onedata/core";
 import { requireConfig, throwViolations } from "../check-config.ts";
 import { readExamples } from "../examples.ts";
 import { compileExpression } from "../expression/index.ts";
@@ -15,8 +24,8 @@ const description: OperationDescription = {
   name: "enrich.lookup",
   title: "Add columns of a lookup table",
   doc: [
-    "Finds the row of the lookup `table` whose `column` is the value of `on` (an expression: a member such as `country_code`, or something computed) and copies the columns that `take` names: a list keeps their names, with `prefix` before them; an object says where each goes (`{\"name\": \"country.name\"}`). Members of those names are replaced; a column the row does not have leaves them alone.",
-    "`column` may be left out when `on` is a member: the column of the same name is meant. Keys compare as text, so 47 finds \"47\". `missing` says what becomes of a record without a row, or without a key: `dead` (lookup.missing), `filter`, or `null`, which sets the taken members to null.",
+    'Finds the row of the lookup `table` whose `column` is the value of `on` (an expression: a member such as `country_code`, or something computed) and copies the columns that `take` names: a list keeps their names, with `prefix` before them; an object says where each goes (`{"name": "country.name"}`). Members of those names are replaced; a column the row does not have leaves them alone.',
+    '`column` may be left out when `on` is a member: the column of the same name is meant. Keys compare as text, so 47 finds "47". `missing` says what becomes of a record without a row, or without a key: `dead` (lookup.missing), `filter`, or `null`, which sets the taken members to null.',
   ].join("\n"),
   shape: "map",
   effects: "read",
@@ -51,7 +60,9 @@ export const enrichLookup: Operation = {
     const on = text(members, "on") ?? "";
     const column = text(members, "column") ?? PLAIN_NAME.exec(on)?.[1];
     if (column === undefined) {
-      throwViolations(description, [{ pointer: "/column", code: "required", detail: `name the table's column: it cannot be guessed from the expression "${on}"` }]);
+      throwViolations(description, [
+        { pointer: "/column", code: "required", detail: `name the table's column: it cannot be guessed from the expression "${on}"` },
+      ]);
     }
     return createStep(lookups, {
       table: text(members, "table") ?? "",
@@ -108,7 +119,12 @@ async function toKey(lookup: Lookup, record: Json, clock: PreparedRecord["clock"
 function enrich(lookup: Lookup, record: JsonObject, found: Keyed, row: JsonObject | undefined): Outcome {
   if (row === undefined && lookup.missing === "filter") return FILTERED;
   if (row === undefined && lookup.missing === "dead") {
-    const why = "problem" in found ? found.problem : "key" in found ? `is ${describe(found.key)}, which column "${lookup.column}" of "${lookup.table}" does not have` : "failed";
+    const why =
+      "problem" in found
+        ? found.problem
+        : "key" in found
+          ? `is ${describe(found.key)}, which column "${lookup.column}" of "${lookup.table}" does not have`
+          : "failed";
     return failed("lookup.missing", `"${lookup.on}" ${why}: add the row, or set missing to "null" or "filter"`);
   }
   const output = { ...record };

@@ -17,7 +17,7 @@ const description: OperationDescription = {
   name: "parse.csv",
   title: "Open CSV that travels as text",
   doc: [
-    "Reads the CSV text in the member `path`, or in the whole record (a string, or a payload captured as `{\"mediaType\", \"text\" | \"base64\"}`), and makes one record of each row. All values are text; let record.cast follow.",
+    'Reads the CSV text in the member `path`, or in the whole record (a string, or a payload captured as `{"mediaType", "text" | "base64"}`), and makes one record of each row. All values are text; let record.cast follow.',
     "The first row names the columns unless `columns` does; the delimiter is the one of `,` `;` tab `|` that the header has most of, unless stated. `keep` copies members of the record into every row (the row's own win). `emptyAs` says what empty cells become. A text without rows leaves nothing: filtered. A row that cannot be read fails the record (record.parse_failed), naming the line. At most 10,000 rows.",
   ].join("\n"),
   shape: "flatMap",
@@ -28,8 +28,20 @@ const description: OperationDescription = {
     properties: {
       path: { type: "string", format: "member-path", description: "where the text is; left out: the whole record" },
       delimiter: { enum: [...DELIMITERS] },
-      columns: { type: "array", items: { type: "string", minLength: 1 }, minItems: 1, maxItems: 1000, uniqueItems: true, description: "names, where the text has no header row" },
-      keep: { type: "array", items: { type: "string", format: "member-path" }, maxItems: 500, description: "members of the record to copy into every row" },
+      columns: {
+        type: "array",
+        items: { type: "string", minLength: 1 },
+        minItems: 1,
+        maxItems: 1000,
+        uniqueItems: true,
+        description: "names, where the text has no header row",
+      },
+      keep: {
+        type: "array",
+        items: { type: "string", format: "member-path" },
+        maxItems: 500,
+        description: "members of the record to copy into every row",
+      },
       emptyAs: { enum: ["string", "null", "omit"], default: "string" },
     },
   },
@@ -55,7 +67,8 @@ export const parseCsvText: Operation = {
       apply(record) {
         const where = path === undefined ? "the record" : `"${path.text}"`;
         const items = readAll(capturedText(record, path), options, where);
-        if (items.length > MAX_OUTPUTS_PER_RECORD) return failed("record.too_large", `${where} has ${items.length} rows; the limit is ${MAX_OUTPUTS_PER_RECORD}: send it as an import`);
+        if (items.length > MAX_OUTPUTS_PER_RECORD)
+          return failed("record.too_large", `${where} has ${items.length} rows; the limit is ${MAX_OUTPUTS_PER_RECORD}: send it as an import`);
         const kept: JsonObject = {};
         for (const each of keep) {
           const value = getMember(record, each);

@@ -13,7 +13,7 @@ import examples from "./examples.json" with { type: "json" };
 const description: OperationDescription = {
   name: "parse.json",
   title: "Open JSON that travels as text",
-  doc: "Reads the JSON text in the member `path`, or in the whole record: a string, or a payload of another media type, captured as `{\"mediaType\", \"text\" | \"base64\"}`. With `path` the value goes to `as`, or replaces the text; without `path` it becomes the record. Numbers are kept exactly. For one record per element of an array, let record.explode follow.",
+  doc: 'Reads the JSON text in the member `path`, or in the whole record: a string, or a payload of another media type, captured as `{"mediaType", "text" | "base64"}`. With `path` the value goes to `as`, or replaces the text; without `path` it becomes the record. Numbers are kept exactly. For one record per element of an array, let record.explode follow.',
   shape: "map",
   effects: "none",
   configSchema: {
@@ -39,7 +39,8 @@ export const parseJsonText: Operation = {
       apply(record) {
         const source = capturedText(record, path);
         const parsed = tryParse(source);
-        if ("problem" in parsed) return failed("record.parse_failed", `${path === undefined ? "the record" : `"${path.text}"`} does not hold JSON: ${parsed.problem}`);
+        if ("problem" in parsed)
+          return failed("record.parse_failed", `${path === undefined ? "the record" : `"${path.text}"`} does not hold JSON: ${parsed.problem}`);
         return one(target === undefined ? parsed.value : withMember(requireObject(record), target, parsed.value));
       },
     };

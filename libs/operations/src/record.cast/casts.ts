@@ -20,16 +20,20 @@ export function createCast(target: Json): Cast {
     case "boolean":
       return { wanted: "a boolean (true, false, yes, no, y, n, 1, 0)", cast: toBoolean };
     case "string":
-      return { wanted: "text", cast: (value) => (typeof value === "string" ? value : typeof value === "object" && !(value instanceof ExactNumber) ? undefined : stringifyJson(value)) };
+      return {
+        wanted: "text",
+        cast: (value) =>
+          typeof value === "string" ? value : typeof value === "object" && !(value instanceof ExactNumber) ? undefined : stringifyJson(value),
+      };
     case "date": {
       const formats = typeof options["format"] === "string" ? [options["format"]] : texts(options["format"]);
       const readers = formats.map((format) => createDateReader(format, text(options, "timezone")));
       const dateOnly = choice(options, "as", ["any", "date"]) === "date";
       return { wanted: `a date written as ${formats.join(" or ")}`, cast: (value) => readDate(value, readers, dateOnly) };
     }
-    default: {
+    case undefined:
+    default:
       return { wanted: "a number", cast: numberCast(text(options, "decimal") ?? ".", text(options, "group")) };
-    }
   }
 }
 

@@ -12,13 +12,36 @@ export type DateReader = (text: string) => string | undefined;
 
 const MONTHS = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"];
 const TOKENS: Readonly<Record<string, string>> = {
-  YYYY: "(?<YYYY>\\d{4})", YY: "(?<YY>\\d{2})",
-  MMMM: `(?<MMMM>${MONTHS.join("|")})`, MMM: `(?<MMM>${MONTHS.map((m) => m.slice(0, 3)).join("|")})`, MM: "(?<MM>\\d{2})", M: "(?<M>\\d{1,2})",
-  DD: "(?<DD>\\d{2})", D: "(?<D>\\d{1,2})", HH: "(?<HH>\\d{2})", H: "(?<H>\\d{1,2})", hh: "(?<hh>\\d{2})", h: "(?<h>\\d{1,2})",
-  mm: "(?<mm>\\d{2})", m: "(?<m>\\d{1,2})", ss: "(?<ss>\\d{2})", s: "(?<s>\\d{1,2})", SSS: "(?<SSS>\\d{1,9})", A: "(?<A>am|pm)", Z: "(?<Z>z|[+-]\\d{2}:?\\d{2})",
+  YYYY: "(?<YYYY>\\d{4})",
+  YY: "(?<YY>\\d{2})",
+  MMMM: `(?<MMMM>${MONTHS.join("|")})`,
+  MMM: `(?<MMM>${MONTHS.map((m) => m.slice(0, 3)).join("|")})`,
+  MM: "(?<MM>\\d{2})",
+  M: "(?<M>\\d{1,2})",
+  DD: "(?<DD>\\d{2})",
+  D: "(?<D>\\d{1,2})",
+  HH: "(?<HH>\\d{2})",
+  H: "(?<H>\\d{1,2})",
+  hh: "(?<hh>\\d{2})",
+  h: "(?<h>\\d{1,2})",
+  mm: "(?<mm>\\d{2})",
+  m: "(?<m>\\d{1,2})",
+  ss: "(?<ss>\\d{2})",
+  s: "(?<s>\\d{1,2})",
+  SSS: "(?<SSS>\\d{1,9})",
+  A: "(?<A>am|pm)",
+  Z: "(?<Z>z|[+-]\\d{2}:?\\d{2})",
 };
 const PIECE = /\[([^\]]*)\]|YYYY|YY|MMMM|MMM|MM|M|DD|D|HH|H|hh|h|mm|m|ss|s|SSS|A|Z|T|[^A-Za-z[\]]/y;
-const ISO = ["YYYY-MM-DD", "YYYY-MM-DDTHH:mm:ss.SSSZ", "YYYY-MM-DDTHH:mm:ssZ", "YYYY-MM-DDTHH:mmZ", "YYYY-MM-DDTHH:mm:ss.SSS", "YYYY-MM-DDTHH:mm:ss", "YYYY-MM-DDTHH:mm"];
+const ISO = [
+  "YYYY-MM-DD",
+  "YYYY-MM-DDTHH:mm:ss.SSSZ",
+  "YYYY-MM-DDTHH:mm:ssZ",
+  "YYYY-MM-DDTHH:mmZ",
+  "YYYY-MM-DDTHH:mm:ss.SSS",
+  "YYYY-MM-DDTHH:mm:ss",
+  "YYYY-MM-DDTHH:mm",
+];
 
 /** Throws `config.invalid` for unknown tokens, missing parts, or an unknown time zone. Text without an offset is in `timezone`, UTC if left out. */
 export function createDateReader(format: string, timezone?: string): DateReader {
@@ -107,7 +130,17 @@ type Zone = (wallMs: number) => number;
 function createZone(timezone: string): Zone {
   let format: Intl.DateTimeFormat;
   try {
-    format = new Intl.DateTimeFormat("en-US", { timeZone: timezone, hourCycle: "h23", year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric", second: "numeric", era: "short" });
+    format = new Intl.DateTimeFormat("en-US", {
+      timeZone: timezone,
+      hourCycle: "h23",
+      year: "numeric",
+      month: "numeric",
+      day: "numeric",
+      hour: "numeric",
+      minute: "numeric",
+      second: "numeric",
+      era: "short",
+    });
   } catch (cause) {
     throw new OneDataError("config.invalid", `"${timezone}" is no time zone: write a name of the IANA database, such as Europe/Oslo`, { cause });
   }
@@ -122,4 +155,5 @@ function createZone(timezone: string): Zone {
   return (wallMs) => wallMs - offsetAt(wallMs - offsetAt(wallMs));
 }
 
-const invalid = (format: string, reason: string): OneDataError => new OneDataError("config.invalid", `the date format "${format}" cannot be used: ${reason}`);
+const invalid = (format: string, reason: string): OneDataError =>
+  new OneDataError("config.invalid", `the date format "${format}" cannot be used: ${reason}`);

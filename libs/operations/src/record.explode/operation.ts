@@ -1,8 +1,8 @@
 /** record.explode: one record becomes one per element of an array. */
 import { FILTERED, isJsonObject, type Json, type JsonObject, type OperationDescription } from "@onedata/core";
-import { MAX_OUTPUTS_PER_RECORD } from "../limits.ts";
 import { requireConfig } from "../check-config.ts";
 import { readExamples } from "../examples.ts";
+import { MAX_OUTPUTS_PER_RECORD } from "../limits.ts";
 import { assignMember, getMember, parseMemberPath, removeMember } from "../member-path.ts";
 import type { Operation } from "../operation.ts";
 import { describe, failed, many, requireObject } from "../outcomes.ts";
@@ -68,10 +68,16 @@ export const recordExplode: Operation = {
         const elements = getMember(record, from);
         if (elements === undefined || elements === null) {
           if (missing === "filter") return FILTERED;
-          return missing === "keep" ? many([record]) : failed("record.invalid", `"${from.text}" is ${describe(elements)}: nothing to explode; set missing to "filter" or "keep" if that may be`);
+          return missing === "keep"
+            ? many([record])
+            : failed(
+                "record.invalid",
+                `"${from.text}" is ${describe(elements)}: nothing to explode; set missing to "filter" or "keep" if that may be`,
+              );
         }
         if (!Array.isArray(elements)) return failed("record.invalid", `"${from.text}" is ${describe(elements)}, not an array`);
-        if (elements.length > MAX_OUTPUTS_PER_RECORD) return failed("record.too_large", `"${from.text}" has ${elements.length} elements; the limit is ${MAX_OUTPUTS_PER_RECORD}`);
+        if (elements.length > MAX_OUTPUTS_PER_RECORD)
+          return failed("record.too_large", `"${from.text}" has ${elements.length} elements; the limit is ${MAX_OUTPUTS_PER_RECORD}`);
         const kept = keptOf(record);
         const outputs: Json[] = [];
         for (const [i, element] of elements.entries()) {
@@ -82,7 +88,11 @@ export const recordExplode: Operation = {
           const output = { ...kept };
           if (as !== undefined) assignMember(output, as, element);
           else if (isJsonObject(element)) Object.assign(output, element);
-          else return failed("record.not_an_object", `element ${i} of "${from.text}" is ${describe(element)}: it cannot stand beside other members; name a place for it with "as"`);
+          else
+            return failed(
+              "record.not_an_object",
+              `element ${i} of "${from.text}" is ${describe(element)}: it cannot stand beside other members; name a place for it with "as"`,
+            );
           if (index !== undefined) assignMember(output, index, i);
           outputs.push(output);
         }

@@ -1,5 +1,5 @@
 /** record.filter: lets a record pass when its condition holds. */
-import { ExactNumber, type Json, type OperationDescription, FILTERED } from "@onedata/core";
+import { ExactNumber, FILTERED, type Json, type OperationDescription } from "@onedata/core";
 import { requireConfig } from "../check-config.ts";
 import { readExamples } from "../examples.ts";
 import { compileExpression } from "../expression/index.ts";
@@ -13,11 +13,16 @@ const description: OperationDescription = {
   title: "Keep records that meet a condition",
   doc: [
     "Keeps the record when `where` is true, and filters it out otherwise. A filtered record is a final answer, neither delivered nor dead.",
-    "Values that are not true or false count as JSONata's `$boolean` says: absent, null, 0, \"\", [] and {} are false. A comparison of a missing member is false or absent: both filter.",
+    'Values that are not true or false count as JSONata\'s `$boolean` says: absent, null, 0, "", [] and {} are false. A comparison of a missing member is false or absent: both filter.',
   ].join("\n"),
   shape: "filter",
   effects: "none",
-  configSchema: { type: "object", additionalProperties: false, required: ["where"], properties: { where: { type: "string", format: "jsonata", description: "the condition" } } },
+  configSchema: {
+    type: "object",
+    additionalProperties: false,
+    required: ["where"],
+    properties: { where: { type: "string", format: "jsonata", description: "the condition" } },
+  },
   examples: readExamples("record.filter", examples),
 };
 

@@ -24,7 +24,14 @@ const description: OperationDescription = {
     additionalProperties: false,
     minProperties: 1,
     properties: {
-      set: { type: "object", minProperties: 1, maxProperties: 200, propertyNames: { type: "string", format: "member-path" }, additionalProperties: { type: "string", format: "jsonata" }, description: "path → JSONata expression" },
+      set: {
+        type: "object",
+        minProperties: 1,
+        maxProperties: 200,
+        propertyNames: { type: "string", format: "member-path" },
+        additionalProperties: { type: "string", format: "jsonata" },
+        description: "path → JSONata expression",
+      },
       unset: { type: "array", items: { type: "string", format: "member-path" }, maxItems: 200, description: "paths to remove, after `set`" },
     },
   },
@@ -37,7 +44,9 @@ export const recordMap: Operation = {
   description,
   compile(config) {
     const members = requireConfig(description, config);
-    const assignments = textMembers(members["set"]).map(([path, source]): Assignment => ({ path: parseMemberPath(path), expression: compileExpression(source) }));
+    const assignments = textMembers(members["set"]).map(
+      ([path, source]): Assignment => ({ path: parseMemberPath(path), expression: compileExpression(source) }),
+    );
     const removals = texts(members["unset"]).map(parseMemberPath);
     return assignments.every((a) => a.expression.evaluateSync !== undefined) ? syncStep(assignments, removals) : asyncStep(assignments, removals);
   },

@@ -11,14 +11,23 @@ import examples from "./examples.json" with { type: "json" };
 const description: OperationDescription = {
   name: "record.pick",
   title: "Keep some members",
-  doc: "Keeps the members that `fields` names, in that order, and drops all others. Paths keep their nesting: `address.city` leaves `{\"address\": {\"city\": …}}`. A member that is not there is no failure; check what must be there with record.validate.",
+  doc: 'Keeps the members that `fields` names, in that order, and drops all others. Paths keep their nesting: `address.city` leaves `{"address": {"city": …}}`. A member that is not there is no failure; check what must be there with record.validate.',
   shape: "map",
   effects: "none",
   configSchema: {
     type: "object",
     additionalProperties: false,
     required: ["fields"],
-    properties: { fields: { type: "array", items: { type: "string", format: "member-path" }, minItems: 1, maxItems: 500, uniqueItems: true, description: "paths to keep" } },
+    properties: {
+      fields: {
+        type: "array",
+        items: { type: "string", format: "member-path" },
+        minItems: 1,
+        maxItems: 500,
+        uniqueItems: true,
+        description: "paths to keep",
+      },
+    },
   },
   examples: readExamples("record.pick", examples),
 };

@@ -11,7 +11,7 @@ import examples from "./examples.json" with { type: "json" };
 const description: OperationDescription = {
   name: "record.rename",
   title: "Rename or move members",
-  doc: "Moves each member on the left of `fields` to the path on its right, all at once: `{\"a\": \"b\", \"b\": \"a\"}` swaps them. A member that is not there is no failure. A record whose target holds another member already fails (record.invalid), so nothing is overwritten unseen; drop that member first with record.map and `unset`.",
+  doc: 'Moves each member on the left of `fields` to the path on its right, all at once: `{"a": "b", "b": "a"}` swaps them. A member that is not there is no failure. A record whose target holds another member already fails (record.invalid), so nothing is overwritten unseen; drop that member first with record.map and `unset`.',
   shape: "map",
   effects: "none",
   configSchema: {
@@ -19,7 +19,14 @@ const description: OperationDescription = {
     additionalProperties: false,
     required: ["fields"],
     properties: {
-      fields: { type: "object", minProperties: 1, maxProperties: 500, propertyNames: { type: "string", format: "member-path" }, additionalProperties: { type: "string", format: "member-path" }, description: "old path → new path" },
+      fields: {
+        type: "object",
+        minProperties: 1,
+        maxProperties: 500,
+        propertyNames: { type: "string", format: "member-path" },
+        additionalProperties: { type: "string", format: "member-path" },
+        description: "old path → new path",
+      },
     },
   },
   examples: readExamples("record.rename", examples),
@@ -30,7 +37,9 @@ type Move = { readonly from: MemberPath; readonly to: MemberPath };
 export const recordRename: Operation = {
   description,
   compile(config) {
-    const moves = textMembers(requireConfig(description, config)["fields"]).map(([from, to]): Move => ({ from: parseMemberPath(from), to: parseMemberPath(to) }));
+    const moves = textMembers(requireConfig(description, config)["fields"]).map(
+      ([from, to]): Move => ({ from: parseMemberPath(from), to: parseMemberPath(to) }),
+    );
     return {
       apply(input) {
         const record = requireObject(input);
@@ -42,7 +51,8 @@ export const recordRename: Operation = {
           removeMember(output, from);
         }
         for (const { to, value } of found) {
-          if (getMember(output, to) !== undefined) return failed("record.invalid", `cannot rename to "${to.text}": the record has such a member; unset it first, or choose another name`);
+          if (getMember(output, to) !== undefined)
+            return failed("record.invalid", `cannot rename to "${to.text}": the record has such a member; unset it first, or choose another name`);
           assignMember(output, to, value);
         }
         return one(output);

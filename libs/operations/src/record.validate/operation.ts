@@ -47,7 +47,7 @@ export const recordValidate: Operation = {
   },
 };
 
-export function listViolations(violations: readonly Violation[]): string {
+function listViolations(violations: readonly Violation[]): string {
   const listed = violations.slice(0, MAX_LISTED).map((v) => `${v.pointer === "" ? "the record" : v.pointer}: ${v.detail}`);
   return listed.join("; ") + (violations.length > MAX_LISTED ? `; and ${violations.length - MAX_LISTED} more` : "");
 }

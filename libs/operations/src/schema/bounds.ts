@@ -15,16 +15,21 @@ export function boundsProblem(schema: Json): Violation | undefined {
   const problem = (pointer: string, detail: string): Violation => ({ pointer, code: "bounds", detail });
   let nodes = 0;
   let tooDeep: string | undefined;
+  let named: string | undefined;
   const count = (value: Json, path: (string | number)[]): void => {
     nodes += 1;
     if (path.length > MAX_DEPTH) tooDeep ??= toPointer(path);
     if (nodes > MAX_NODES || tooDeep !== undefined || typeof value !== "object" || value === null) return;
     if (Array.isArray(value)) value.forEach((item, i) => count(item, [...path, i]));
-    else if (isJsonObject(value)) for (const [name, item] of Object.entries(value)) count(item, [...path, name]);
+    else if (isJsonObject(value)) {
+      if (typeof value["$id"] === "string" && path.length > 0) named ??= toPointer([...path, "$id"]);
+      for (const [name, item] of Object.entries(value)) count(item, [...path, name]);
+    }
   };
   count(schema, []);
   if (tooDeep !== undefined) return problem(tooDeep, `the schema is nested deeper than ${MAX_DEPTH} levels: move parts into $defs`);
   if (nodes > MAX_NODES) return problem("", `the schema has more than ${MAX_NODES} parts: split the pipeline, or check less`);
+  if (named !== undefined) return problem(named, "an inner $id is not supported: put the part into $defs and refer to it as #/$defs/…");
   return isJsonObject(schema) ? referenceProblem(schema, problem) : undefined;
 }
 
@@ -50,11 +55,15 @@ function referenceProblem(root: JsonObject, problem: (pointer: string, detail: s
     expanded.set(value, total);
     return total;
   };
-  if (size(root) > MAX_EXPANDED_NODES) return problem("", "the schema's references multiply: name a definition once in each place, not in several branches of allOf, anyOf or oneOf");
+  if (size(root) > MAX_EXPANDED_NODES)
+    return problem("", "the schema's references multiply: name a definition once in each place, not in several branches of allOf, anyOf or oneOf");
   for (const reference of recursive) {
     const target = resolve(root, reference);
     if (target !== undefined && inPlaceReturns(root, target, reference) > MAX_RECURSIVE_BRANCHES) {
-      return problem("", `the recursive definition ${reference} leads back to itself over several branches of allOf, anyOf or oneOf: the cost would double with each level; put the recursive part in one branch`);
+      return problem(
+        "",
+        `the recursive definition ${reference} leads back to itself over several branches of allOf, anyOf or oneOf: the cost would double with each level; put the recursive part in one branch`,
+      );
     }
   }
   return undefined;

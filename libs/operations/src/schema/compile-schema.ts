@@ -3,9 +3,10 @@
  * Duty: bounds (size, depth, cost of references), linear-time patterns and formats, `uniqueItems` in linear time. One compiled check takes about a microsecond.
  * Non-duty: remote references; a schema stands by itself.
  */
+
+import { ExactNumber, isJsonObject, type Json, type JsonObject, OneDataError, type Violation } from "@onedata/core";
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import addFormatsModule from "ajv-formats";
-import { ExactNumber, isJsonObject, type Json, type JsonObject, OneDataError, type Violation } from "@onedata/core";
 import { withDoubles } from "../expression/exact.ts";
 import { boundsProblem } from "./bounds.ts";
 import { compilePattern, patternProblem } from "./regexp.ts";
@@ -14,6 +15,7 @@ import { toViolations } from "./violations.ts";
 /** No violation: the value matches. An `ExactNumber` is judged by its double. */
 export type SchemaCheck = (value: Json) => readonly Violation[];
 
+const DIALECT = "https://json-schema.org/draft/2020-12/schema";
 const NONE: readonly Violation[] = [];
 /** Formats are regular expressions of the format library, some worse than linear: longer text never has one of these formats. */
 const MAX_FORMAT_LENGTH = 2048;
@@ -24,7 +26,7 @@ const ANNOTATIONS = ["example", "externalDocs", "xml"];
 export function compileSchema(schema: Json): SchemaCheck {
   const problems = schemaProblems(schema);
   if (problems.length > 0) throw invalidSchema(problems);
-  return toCheck(compileWith(createAjv(), schema));
+  return toCheck(compileWith(compiler(), schema));
 }
 
 /** What is wrong with a JSON Schema, with pointers into it. */
@@ -34,11 +36,18 @@ export function schemaProblems(schema: Json): readonly Violation[] {
   const patterns = patternProblems(schema, "");
   if (patterns.length > 0) return patterns;
   try {
-    compileWith(createAjv(), schema);
+    compileWith(compiler(), schema);
     return NONE;
   } catch (error) {
     return error instanceof OneDataError ? error.violations : [{ pointer: "", code: "schema", detail: String(error) }];
   }
+}
+
+let shared: Ajv2020 | undefined; // made on first use: the dialect's own schema takes 40 ms to compile
+
+function compiler(): Ajv2020 {
+  shared ??= createAjv();
+  return shared;
 }
 
 export function createAjv(): Ajv2020 {
@@ -62,24 +71,47 @@ export function createAjv(): Ajv2020 {
   ajv.addFormat("regex", (source: string) => patternProblem(source) === undefined);
   ajv.addVocabulary(ANNOTATIONS);
   ajv.removeKeyword("uniqueItems");
-  ajv.addKeyword({ keyword: "uniqueItems", type: "array", schemaType: "boolean", validate: (unique: boolean, items: Json[]) => !unique || allDifferent(items), error: { message: "must not have equal items" } });
+  ajv.addKeyword({
+    keyword: "uniqueItems",
+    type: "array",
+    schemaType: "boolean",
+    validate: (unique: boolean, items: Json[]) => !unique || allDifferent(items),
+    error: { message: "must not have equal items" },
+  });
   return ajv;
 }
 
 /** Throws `config.invalid`. */
 export function compileWith(ajv: Ajv2020, schema: Json): ValidateFunction {
-  if (typeof schema !== "boolean" && !isJsonObject(schema)) throw invalidSchema([{ pointer: "", code: "type", detail: "a JSON Schema is an object, true or false" }]);
-  const plain = withDoubles(schema, undefined);
-  if (typeof plain !== "boolean" && !isJsonObject(plain)) throw invalidSchema([]);
-  if (isJsonObject(plain) && typeof plain["$schema"] === "string" && !plain["$schema"].startsWith("https://json-schema.org/draft/2020-12/schema")) {
-    throw invalidSchema([{ pointer: "/$schema", code: "$schema", detail: `the dialect "${plain["$schema"]}" is not known: leave $schema out, and write JSON Schema 2020-12` }]);
+  if (typeof schema !== "boolean" && !isJsonObject(schema))
+    throw invalidSchema([{ pointer: "", code: "type", detail: "a JSON Schema is an object, true or false" }]);
+  const plain = withoutId(withDoubles(schema, undefined));
+  const dialect = typeof plain === "object" ? plain["$schema"] : undefined;
+  if (dialect !== undefined && (typeof dialect !== "string" || !dialect.startsWith(DIALECT))) {
+    throw invalidSchema([
+      {
+        pointer: "/$schema",
+        code: "$schema",
+        detail: `the dialect ${JSON.stringify(dialect)} is not known: leave $schema out, and write JSON Schema 2020-12`,
+      },
+    ]);
   }
   if (ajv.validateSchema(plain) !== true) throw invalidSchema(toViolations(ajv.errors ?? []));
   try {
     return ajv.compile(plain);
   } catch (error) {
     throw invalidSchema([{ pointer: "", code: "schema", detail: error instanceof Error ? error.message : String(error) }]);
+  } finally {
+    // The compiler outlives the schema: it must not remember it.
+    if (typeof plain === "object") ajv.removeSchema(plain);
   }
+}
+
+/** A copy without `$id`: under a name, a schema would be visible to other schemas of the same compiler, and could take the name of the dialect. */
+function withoutId(schema: Json): boolean | JsonObject {
+  if (!isJsonObject(schema)) return schema === true;
+  const { $id: _, ...copy } = schema;
+  return copy;
 }
 
 function toCheck(validate: ValidateFunction): SchemaCheck {
@@ -93,7 +125,9 @@ function toCheck(validate: ValidateFunction): SchemaCheck {
 }
 
 const invalidSchema = (violations: readonly Violation[]): OneDataError =>
-  new OneDataError("config.invalid", `the JSON Schema has problems: ${violations.map((v) => `${v.pointer || "/"}: ${v.detail}`).join("; ")}`, { violations });
+  new OneDataError("config.invalid", `the JSON Schema has problems: ${violations.map((v) => `${v.pointer || "/"}: ${v.detail}`).join("; ")}`, {
+    violations,
+  });
 
 /** Everything ajv knows as a format, in its four shapes, made to refuse long text. */
 function boundedFormat(format: unknown): { type: "string"; validate: (text: string) => boolean } | undefined {
@@ -110,7 +144,10 @@ function patternProblems(schema: Json, pointer: string): Violation[] {
   return Object.entries(schema).flatMap(([name, value]) => {
     const here = `${pointer}/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`;
     if (name === "pattern" && typeof value === "string") return patternViolation(value, here);
-    if (name === "patternProperties" && isJsonObject(value)) return Object.keys(value).flatMap((source) => patternViolation(source, here)).concat(patternProblems(value, here));
+    if (name === "patternProperties" && isJsonObject(value))
+      return Object.keys(value)
+        .flatMap((source) => patternViolation(source, here))
+        .concat(patternProblems(value, here));
     return name === "enum" || name === "const" || name === "examples" || name === "default" ? [] : patternProblems(value, here);
   });
 }
@@ -131,5 +168,8 @@ function canonicalText(value: Json): string {
   if (Array.isArray(value)) return `[${value.map(canonicalText).join(",")}]`;
   if (!isJsonObject(value)) return JSON.stringify(value);
   const object: JsonObject = value;
-  return `{${Object.keys(object).sort().map((name) => `${JSON.stringify(name)}:${canonicalText(object[name] ?? null)}`).join(",")}}`;
+  return `{${Object.keys(object)
+    .sort()
+    .map((name) => `${JSON.stringify(name)}:${canonicalText(object[name] ?? null)}`)
+    .join(",")}}`;
 }

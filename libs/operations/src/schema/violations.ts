@@ -1,6 +1,7 @@
 /** ajv's errors as violations: a JSON Pointer, the rule, and what to do. */
-import type { ErrorObject } from "ajv/dist/2020.js";
+
 import { type Json, toPointer, type Violation } from "@onedata/core";
+import type { ErrorObject } from "ajv/dist/2020.js";
 import { describe } from "../outcomes.ts";
 import { closest } from "./closest.ts";
 
@@ -12,7 +13,8 @@ const SUMMARIES = new Set(["if", "anyOf", "oneOf", "$ref", "propertyNames"]);
 export const isSummary = (error: ErrorObject): boolean => SUMMARIES.has(error.keyword);
 
 /** Where the error is: the member itself when its name is wrong. */
-export const pointerOf = (error: ErrorObject): string => (error.propertyName === undefined ? error.instancePath : error.instancePath + toPointer([error.propertyName]));
+export const pointerOf = (error: ErrorObject): string =>
+  error.propertyName === undefined ? error.instancePath : error.instancePath + toPointer([error.propertyName]);
 
 export function toViolations(errors: readonly ErrorObject[]): Violation[] {
   const telling = errors.filter((error) => !isSummary(error));
@@ -53,8 +55,14 @@ function toViolation(error: ErrorObject): Violation {
     case "enum": {
       const allowed = Array.isArray(params["allowedValues"]) ? params["allowedValues"] : [];
       const names = allowed.filter((item) => typeof item === "string");
-      const list = allowed.slice(0, 20).map((item) => JSON.stringify(item)).join(", ");
-      return at(instancePath, `must be one of ${list}${allowed.length > 20 ? ", …" : ""}, is ${describe(value)}${typeof value === "string" ? suggestion(value, names) : ""}`);
+      const list = allowed
+        .slice(0, 20)
+        .map((item) => JSON.stringify(item))
+        .join(", ");
+      return at(
+        instancePath,
+        `must be one of ${list}${allowed.length > 20 ? ", …" : ""}, is ${describe(value)}${typeof value === "string" ? suggestion(value, names) : ""}`,
+      );
     }
     case "const":
       return at(instancePath, `must be ${JSON.stringify(params["allowedValue"])}, is ${describe(value)}`);
@@ -80,4 +88,4 @@ function knownMembers(error: ErrorObject): object {
   return typeof properties === "object" && properties !== null ? properties : {};
 }
 
-const text = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value) ?? "");
+const text = (value: unknown): string => (typeof value === "string" ? value : (JSON.stringify(value) ?? ""));
