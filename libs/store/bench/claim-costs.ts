@@ -3,7 +3,7 @@
  * Run: node --conditions=source --import tsx libs/store/bench/claim-costs.ts [capture|claim|snapshot ...]
  */
 import { randomUUID } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -107,24 +107,36 @@ async function benchClaims(store: Store, other: Store): Promise<Row[]> {
   return rows;
 }
 
-/** An application's transaction holds its snapshot while `batches` batches go through: nothing dead can be vacuumed. */
+/** An application's transaction holds its snapshot while batches go through: nothing dead can be vacuumed. One engine that lives all the while. */
 async function benchSnapshot(store: Store): Promise<Row[]> {
   const rows: Row[] = [];
   await clear(store);
   const targets = await pipelines(store, 200);
+  const engine = randomUUID();
+  await registerEngine(store, { incarnation: engine, slots: 2, leaseMs: 60_000 });
+  const claimer = createClaimer(store);
   const idle = await store.sql.reserve();
   await idle`begin isolation level repeatable read`;
   await idle`select count(*) from onedata.queue`;
-  for (let churned = 0, round = 0; round < 6; round++) {
-    await fill(store, targets, 5, 2);
-    rows.push(await drain([store], `old snapshot, ${churned} dead batches before, 200 lanes x 5 of 2`, { ms: 8000 }));
-    const before = performance.now();
-    await store.sql.unsafe(`insert into onedata.queue (batch_id, seq, lane_id, n, bytes) select onedata.next_id(), nextval('onedata.batch_seq'), l.id, 2, 400
-      from generate_series(1, 300) g, onedata.lanes l where l.pipeline_id in (${targets.map((target) => target.pipelineId).join(",")}) and l.class = 'live'`);
+  for (let dead = 0; dead <= 300_000; dead += 60_000) {
+    const times: number[] = [];
+    let events = 0;
+    const started = performance.now();
+    for (let i = 0; i < 60; i++) {
+      if (i % 2 === 0) await fill(store, targets, 2, 2);
+      const at = performance.now();
+      const run = await claimer.claim({ runId: randomUUID(), owner: engine, deadlineMs: 60_000 });
+      times.push(performance.now() - at);
+      events += run?.events ?? 0;
+      if (run !== undefined) await finish(store, run, engine);
+    }
+    rows.push({
+      shape: `old snapshot, ${dead} dead batches before, 200 lanes`, claims: times.length, "p50 ms": quantile(times, 0.5), "p99 ms": quantile(times, 0.99),
+      "events/claim": Math.round(events / times.length), "lost %": 0, "events/s": Math.round((events * 1000) / (performance.now() - started)),
+    });
+    await fill(store, targets, 300, 2);
     await store.sql.unsafe("update onedata.queue set run_id = gen_random_uuid(), state = 'leased'");
     await store.sql.unsafe("delete from onedata.queue");
-    churned += 60_000;
-    if (performance.now() - before > 20_000) break;
   }
   await idle`commit`;
   idle.release();
@@ -138,8 +150,7 @@ async function benchCapture(store: Store): Promise<Record<string, unknown>[]> {
   const cpu = async (): Promise<number> => {
     // CPU of every Postgres process that this server has now.
     const [row] = await store.sql<{ pids: number[] }[]>`select array_agg(pid) pids from pg_stat_activity`;
-    const { readFileSync } = await import("node:fs");
-    return (row?.pids ?? []).reduce((sum, pid) => {
+        return (row?.pids ?? []).reduce((sum, pid) => {
       const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
       return sum + (Number(fields[11]) + Number(fields[12])) * 10_000;
     }, 0);

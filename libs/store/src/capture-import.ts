@@ -60,7 +60,7 @@ export async function captureImportChunk(store: Store, chunk: ImportChunk): Prom
 
 const REJECTS = `
 insert into onedata.import_rejects (import_id, line, byte_offset, code, message, raw)
-select $1::bigint, r.line, r.byte_offset, r.code, r.message, r.raw from json_to_recordset($2::json) r(line bigint, byte_offset bigint, code text, message text, raw text)
+select $1::bigint, r.line, r.byte_offset, r.code, r.message, r.raw from json_to_recordset($2::text::json) r(line bigint, byte_offset bigint, code text, message text, raw text)
 on conflict do nothing`;
 
 const toRow = ({ line, byteOffset, code, message, raw }: RejectedLine): Record<string, unknown> => ({

@@ -14,7 +14,11 @@
  *
  * $1 route or null, $2 routes to skip when $1 is null, $3 run, $4 owner, $5 most events, $6 most bytes, $7 fewest events, $8 lane after which to start,
  * $9 most lanes, $10 milliseconds to the run's deadline, $11 own seed or null, $12 seeds of all engines, $13 preferred batches, $14 bulk reserve in events,
- * $15 events per batch in the last claim: how many batches per lane are worth a look (too high a guess makes one short claim, too low one reads in vain).
+ * 7. While an application's old snapshot keeps dead rows from being vacuumed, the loose scan walks over all of them (300,000: 90 ms). Then most claims name the
+ *    lanes to look at, and from which `seq`; now and then one looks at everything, which finds new lanes, late commits and what others gave back.
+ *
+ * $15 events per batch in the last claim: how many batches per lane are worth a look (too high a guess makes one short claim, too low one reads in vain),
+ * $16 lanes to look at or null, $17 from which `seq` (ordered lanes: their own `low_seq`, exact).
  */
 const LANE_IS_FREE = `p.state <> 'paused' and l.run_id is null and (l.blocked_until is null or l.blocked_until <= now())`;
 
@@ -32,9 +36,14 @@ after_lane as (
 )`;
 
 /** The lateral subquery with OFFSET 0 keeps the planner from starting at `lanes`, of which there may be many more than waiting ones. */
-const WAITING_LANES = `(select lane_id from after_lane union all select lane_id from upto_lane) w
-    cross join lateral (
-      select l.id, l.tenant_id, l.pipeline_id, l.route, l.class, l.ordered, l.weight, l.claims, p.active_version
+const WAITING_LANES = `(
+      select lane_id, 0::bigint as floor from after_lane where $16::bigint[] is null
+      union all select lane_id, 0 from upto_lane where $16::bigint[] is null
+      union all select h.lane_id, h.floor from unnest($16::bigint[], $17::bigint[]) h(lane_id, floor)
+       where $16::bigint[] is not null and exists (select from onedata.queue q where q.lane_id = h.lane_id and q.run_id is null and q.seq >= h.floor)
+    ) w cross join lateral (
+      select l.id, l.tenant_id, l.pipeline_id, l.route, l.class, l.ordered, l.weight, l.claims, p.active_version,
+             case when $16::bigint[] is null then 0 when l.ordered then l.low_seq else w.floor end as floor
         from onedata.lanes l join onedata.pipelines p on p.id = l.pipeline_id
        where l.id = w.lane_id and ${LANE_IS_FREE}
          and ($11::bigint is null or hashint8extended(l.id, $11::bigint) = (select max(hashint8extended(l.id, s)) from unnest($12::bigint[]) s))
@@ -62,7 +71,7 @@ chosen as materialized (
   select l.id as lane_id, l.tenant_id, l.pipeline_id, l.class, l.ordered, l.weight, l.claims, l.active_version, q.batch_id, q.seq, q.n, q.bytes, q.stops
     from lane l cross join lateral (
       select q.batch_id, q.seq, q.n, q.bytes, (q.suspect or coalesce(q.available_at > now(), false)) as stops
-        from onedata.queue q where q.lane_id = l.id and q.run_id is null
+        from onedata.queue q where q.lane_id = l.id and q.run_id is null and q.seq >= l.floor
          and (l.ordered or not (q.suspect or coalesce(q.available_at > now(), false)))
        order by q.seq limit (select per_lane from limits)) q
 ), candidate as materialized (
@@ -98,7 +107,8 @@ chosen as materialized (
   returning q.batch_id, q.seq, q.lane_id, q.n, q.bytes, q.version, q.attempt, q.failures, q.generation, q.kind, q.import_id, q.job_id, q.progress,
             m.pipeline_id, m.tenant_id, m.class, m.ordered
 ), taken_lanes as (
-  update onedata.lanes set run_id = $3::uuid, claims = claims + 1 where id in (select lane_id from mine where ordered)
+  update onedata.lanes l set run_id = $3::uuid, claims = l.claims + 1, low_seq = m.low_seq
+    from (select lane_id, min(seq) as low_seq from mine where ordered group by lane_id) m where l.id = m.lane_id
 )
 select (select picked from enough) as picked, (select route from chosen) as route, (select id from lane order by position desc limit 1) as last_lane, t.*
   from (${PACKED}) t`;

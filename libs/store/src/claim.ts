@@ -72,6 +72,8 @@ export type ClaimOptions = {
   readonly afterLane?: LaneId | undefined;
   /** Of the last claim of this route (`createClaimer` keeps it): how deep each lane is worth a look. */
   readonly eventsPerBatch?: number | undefined;
+  /** Look at these lanes only, each from this `seq` on (`createClaimer` decides). */
+  readonly lanes?: ReadonlyMap<LaneId, bigint> | undefined;
   readonly suspect?: boolean;
 };
 
@@ -110,6 +112,7 @@ function toParameters(options: ClaimOptions, sliced: boolean): (string | null)[]
     options.route ?? null, skip, options.runId, options.owner, String(maxEvents), String(options.maxBytes ?? RUN_TARGET_BYTES), String(options.minEvents ?? 0),
     String(options.afterLane ?? 0), String(MAX_LANES), deadline, sliced ? String(toSeed(options.owner)) : null, `{${(options.engines ?? []).map(toSeed).join(",")}}`,
     `{${(options.prefer ?? []).join(",")}}`, String(Math.round(maxEvents * BULK_RESERVE)), String(Math.max(1, options.eventsPerBatch ?? 1)),
+    options.lanes === undefined ? null : `{${[...options.lanes.keys()].join(",")}}`, options.lanes === undefined ? null : `{${[...options.lanes.values()].join(",")}}`,
   ];
 }
 
@@ -139,26 +142,6 @@ function unpack(text: string, progress: string | null): ClaimedBatch[] {
 }
 
 const isProgress = (value: unknown): value is Progress => Array.isArray(value);
-
-export interface Claimer {
-  claim(options: Omit<ClaimOptions, "afterLane" | "eventsPerBatch">): Promise<ClaimedRun | undefined>;
-}
-
-/** Keeps, per route, where an engine's last claim stopped looking and how large the batches were. */
-export function createClaimer(store: Store): Claimer {
-  const last = new Map<string, { readonly lane: LaneId | undefined; readonly eventsPerBatch: number }>();
-  return {
-    async claim(options) {
-      const key = options.route ?? "";
-      const known = last.get(key);
-      const { run, lastLane } = await claimRun(store, { ...options, afterLane: known?.lane, eventsPerBatch: known?.eventsPerBatch });
-      // Half of the average: too low a guess reads some rows in vain, too high a one makes a short run.
-      const eventsPerBatch = run === undefined ? 1 : run.events / run.batches.length / 2;
-      if (options.suspect !== true) last.set(key, { lane: lastLane, eventsPerBatch });
-      return run;
-    },
-  };
-}
 
 export type WaitingRoute = { readonly route: string; readonly lanes: number; /** Counted up to ten batches per lane. */ readonly events: number; readonly suspects: number };
 

@@ -2,9 +2,10 @@ export { type CaptureEvent, type CaptureTarget, type LaneClass, MAX_BATCH_BYTES,
 export { captureImportChunk, type ImportChunk, type RejectedLine, type SourcePlace } from "./capture-import.ts";
 export { captureGroup, type CaptureOutcome, type CaptureRequest } from "./capture.ts";
 export {
-  type ClaimedBatch, type ClaimedRun, type ClaimOptions, type ClaimResult, claimRun, createClaimer, type Progress, readWaitingRoutes, RUN_TARGET_BYTES, RUN_TARGET_EVENTS,
+  type ClaimedBatch, type ClaimedRun, type ClaimOptions, type ClaimResult, claimRun, type Progress, readWaitingRoutes, RUN_TARGET_BYTES, RUN_TARGET_EVENTS,
   type WaitingRoute,
 } from "./claim.ts";
+export { type Claimer, createClaimer } from "./claimer.ts";
 export { type CompletedBatch, type Completion, completeRun, type DeadLetterInput, type OutputInput } from "./complete.ts";
 export { connect, isConnectionLost, openStore, sqlStateOf, type Sql, type Store, type StoreOptions, type Transaction, withPartitions } from "./connection.ts";
 export { type EmbeddedPostgres, type EmbeddedPostgresOptions, openEmbeddedPostgres } from "./embedded/server.ts";
@@ -13,8 +14,6 @@ export { reclaim, type Reclaimed, registerEngine, removeEngine, renewLease, touc
 export { migrate, readMigrations } from "./migrate.ts";
 export { type Backoff, blockLanes, type LaneChoice, type Release, releaseRun, unblockLanes } from "./release.ts";
 export { shardOf, shardVector } from "./shard.ts";
-export { hashSecret, makeClientId, makeClientSecret, verifySecret } from "./control/client-secret.ts";
-export { listenToChanges } from "./control/audit.ts";
 export { type CapturePipelineRecord, findCapturePipeline, readPipelineStamps, stampOf } from "./gateway/capture-pipelines.ts";
 export { type EventState, readEventStates, type WaitedEvent } from "./gateway/event-states.ts";
 export { ensureInstallationValue, ensureTenant, findClientBySubject, insertClient, type NewClient, type PrincipalRecord, readClients } from "./gateway/principals.ts";
