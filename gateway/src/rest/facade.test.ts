@@ -66,6 +66,16 @@ describe("documents", () => {
     expect((await call("GET", "/v1/pipelines/orders/outputs", { auth: READ })).text).toContain(`"record":${PAYLOAD}`);
   });
 
+  it("takes raw JSON digit for digit", async () => {
+    const answer = await call("POST", "/v1/pipelines/orders:preview", {
+      auth: READ,
+      headers: json,
+      body: `{"last":2, "records": [ ${PAYLOAD}, 1.0 ] }`,
+    });
+    expect(backend.seen.at(-1)?.request).toMatchObject({ pipeline: "orders", last: 2, records: [PAYLOAD, "1.0"] });
+    expect(answer.text).toContain(`"input":${PAYLOAD}`);
+  });
+
   it("refuses other media types with 415 and names those it takes", async () => {
     const answer = await call("PUT", "/v1/pipelines/orders", { headers: { "content-type": "text/plain" }, body: "x" });
     expect(answer.status).toBe(415);
@@ -211,7 +221,7 @@ describe("routes", () => {
   });
 
   it("says so where a workload is not deployed", async () => {
-    expect((await call("POST", "/v1/pipelines/orders:test", { auth: READ })).json).toMatchObject({ status: 503, code: "service.unavailable" });
+    expect((await call("GET", "/v1/operations")).json).toMatchObject({ status: 503, code: "service.unavailable" });
   });
 });
 

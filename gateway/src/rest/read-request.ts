@@ -15,7 +15,7 @@ import {
   ScalarType,
 } from "@bufbuild/protobuf";
 import { reflect } from "@bufbuild/protobuf/reflect";
-import { validateMessage } from "@onedata/contracts";
+import { messageFromJsonText, validateMessage } from "@onedata/contracts";
 import { didYouMean, isJsonObject, type Json, type JsonObject, OneDataError, type Violation } from "@onedata/core";
 import { locateJsonError, parseJson } from "@onedata/formats";
 import { mediaTypeOf, requireJson, requireRawBody } from "./media-type.ts";
@@ -34,21 +34,47 @@ export type RawRequest = {
 export function readRequest(route: Route, request: RawRequest): Message {
   const { input } = route.rpc;
   const violations: Violation[] = [];
-  const json: PlainObject = {};
   const raw = route.rpc.policy.rawBody;
   const mediaType = mediaTypeOf(request.headers);
 
   if (raw !== undefined) requireRawBody(raw, mediaType);
-  else readJsonBody(route, request, mediaType, json, violations);
-  for (const [name, value] of request.variables) setVariable(input, json, name, value, violations);
-  readQuery(route, request, json, violations);
-  readHeaders(route, request.headers, json);
+  const body = raw === undefined ? readJsonBody(route, request, mediaType, violations) : undefined;
+  const parameters: PlainObject = {};
+  for (const [name, value] of request.variables) setVariable(input, parameters, name, value, violations);
+  if (body !== undefined && route.rule.body === "*") refuseContradictions(parameters, body.shaped, violations);
+  readQuery(route, request, parameters, violations);
+  readHeaders(route, request.headers, parameters);
   refuse(violations);
 
-  const message = fromJson(input, json);
+  const message = body === undefined ? fromJson(input, parameters) : fromTexts(route, body.text, parameters);
   if (raw !== undefined) setDocument(input, message, raw.field, request.body, raw.mediaTypeField, requireRawBody(raw, mediaType));
   refuse(validateMessage(input, message).map((violation) => ({ ...violation, pointer: pointerInBody(route, violation.pointer) })));
   return message;
+}
+
+/**
+ * The body as it was written and the parameters after it, as one text: raw JSON keeps its digits only in its own text. Of doubled members the last counts,
+ * so the path wins.
+ */
+function fromTexts(route: Route, bodyText: string, parameters: PlainObject): Message {
+  const { input } = route.rpc;
+  const members = JSON.stringify(parameters).slice(1, -1);
+  const own = route.rule.body === "*" ? bodyText.trim().slice(1, -1).trim() : `${JSON.stringify(route.rule.body)}:${bodyText}`;
+  try {
+    return messageFromJsonText(input, `{${[own, members].filter((part) => part !== "").join(",")}}`);
+  } catch (cause) {
+    throw new OneDataError("request.invalid", `the body does not fit ${input.name}: ${cause instanceof Error ? cause.message : ""}`, { cause });
+  }
+}
+
+/** The path decides; a body that says something else is a mistake, not an override. */
+function refuseContradictions(parameters: PlainObject, body: PlainObject, violations: Violation[]): void {
+  for (const [name, value] of Object.entries(parameters)) {
+    const said = body[name];
+    if (said === undefined || said === value) continue;
+    const detail = `the path says ${JSON.stringify(value)}, the body ${JSON.stringify(said)}: leave it out of the body`;
+    violations.push({ pointer: `/${name}`, code: "conflict", detail });
+  }
 }
 
 function refuse(violations: readonly Violation[]): void {
@@ -58,26 +84,27 @@ function refuse(violations: readonly Violation[]): void {
   throw new OneDataError("request.invalid", `${first?.pointer ?? ""}: ${first?.detail ?? ""}${rest}`.replace(/^: /, ""), { violations });
 }
 
-function readJsonBody(route: Route, { body, headers }: RawRequest, mediaType: string | undefined, json: PlainObject, violations: Violation[]): void {
+type JsonBody = { readonly text: string; readonly shaped: PlainObject };
+
+function readJsonBody(route: Route, { body, headers }: RawRequest, mediaType: string | undefined, violations: Violation[]): JsonBody | undefined {
   const desc = bodyMessageOf(route);
   if (desc === undefined) {
     if (body.length > 0) throw new OneDataError("request.invalid", `${route.method} ${route.path} takes no body: leave it out`);
-    return;
+    return undefined;
   }
-  if (body.length === 0) return;
+  if (body.length === 0) return undefined;
   requireJson(mediaType, headers);
-  const value = parseBody(body);
-  if (!isJsonObject(value))
+  const text = decodeText(body);
+  const value = parseText(text);
+  if (!isJsonObject(value)) {
     throw new OneDataError("request.invalid", "the body must be a JSON object", {
       violations: [{ pointer: "", code: "type", detail: "must be an object" }],
     });
-  const shaped = shapeJson(desc, value, violations);
-  if (route.rule.body === "*") Object.assign(json, shaped);
-  else json[fieldNamed(route.rpc.input, route.rule.body)?.jsonName ?? route.rule.body] = shaped;
+  }
+  return { text, shaped: shapeJson(desc, value, violations) };
 }
 
-export function parseBody(body: Buffer): Json {
-  const text = decodeText(body);
+function parseText(text: string): Json {
   try {
     return parseJson(text);
   } catch (cause) {
@@ -96,7 +123,6 @@ function decodeText(body: Buffer): string {
   }
 }
 
-/** The path decides; a body that says something else is a mistake, not an override. */
 function setVariable(desc: DescMessage, json: PlainObject, name: string, value: string, violations: Violation[]): void {
   const [head = "", ...rest] = name.split(".");
   const field = fieldNamed(desc, head);
@@ -106,15 +132,7 @@ function setVariable(desc: DescMessage, json: PlainObject, name: string, value: 
     setVariable(field.message, childObject(json, field.jsonName), rest.join("."), value, violations);
     return;
   }
-  const before = json[field.jsonName];
   const shaped = shapeJson(desc, { [field.jsonName]: fromText(field, value) }, violations)[field.jsonName];
-  if (before !== undefined && shaped !== undefined && before !== shaped) {
-    violations.push({
-      pointer: `/${field.jsonName}`,
-      code: "conflict",
-      detail: `the path says ${JSON.stringify(value)}, the body ${JSON.stringify(before)}: leave it out of the body`,
-    });
-  }
   if (shaped !== undefined) json[field.jsonName] = shaped;
 }
 

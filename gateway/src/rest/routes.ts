@@ -20,7 +20,15 @@ export function routesOf(contract: Contract): Route[] {
   return contract.services
     .filter((service) => !service.internal)
     .flatMap((service) => service.methods)
-    .flatMap((rpc) => rpc.http.map((rule) => ({ method: rule.verb, path: rule.path, rule, rpc })));
+    .flatMap((rpc) => rpc.http.map((rule) => ({ method: rule.verb, path: rule.path, rule, rpc })))
+    .map(checkRoute);
+}
+
+/** A nested variable would replace what the body says beside it. */
+function checkRoute(route: Route): Route {
+  if (route.rule.body !== "" && /\{[^}]*\.[^}]*\}/.test(route.path))
+    throw new Error(`${route.rpc.fullName}: a route with a body takes no nested path variable`);
+  return route;
 }
 
 /** Fields that a route takes from the query: all that neither path, body nor headers fill. */
