@@ -27,7 +27,7 @@ export function summarize(root) {
   const fields = new Map();
   for (const service of [...registry.files].flatMap((file) => file.services).sort((a, b) => (a.typeName < b.typeName ? -1 : 1))) {
     const { workload = "", callers = [], internal = false } = option(service, "onedata.policy.v1.service") ?? {};
-    services[service.typeName] = { workload, callers: [...callers].sort(), internal };
+    services[service.typeName] = { workload, callers: [...callers].sort(byText), internal };
     for (const method of service.methods) {
       const name = `${service.typeName}/${method.name}`;
       const rule = option(method, "google.api.http");
@@ -42,7 +42,7 @@ export function summarize(root) {
       } = option(method, "onedata.policy.v1.method") ?? {};
       methods[name] = {
         http: rule === undefined ? [] : [rule, ...(rule.additionalBindings ?? [])].map(toRoute),
-        scopes: [...scopes].sort(),
+        scopes: [...scopes].sort(byText),
         anonymous,
         timeout,
         maxRetries,
@@ -81,3 +81,5 @@ function toRoute(rule) {
     ...(rule.responseBody ? [`response=${rule.responseBody}`] : []),
   ].join(" ");
 }
+
+const byText = (a, b) => (a < b ? -1 : a > b ? 1 : 0);

@@ -27,7 +27,7 @@ export async function writeBarrels(bytes, folder) {
         .map((file) => {
           const unique = exportsOf(file)
             .filter((name) => uses.get(name) === 1)
-            .sort();
+            .sort(byText);
           return `export * as ${namespaceOf(file)} from "${path(file)}";\n${unique.length > 0 ? `export { ${unique.join(", ")} } from "${path(file)}";\n` : ""}`;
         })
         .join(""),
@@ -46,3 +46,5 @@ const namespaceOf = (file) => {
   const [, domain, version] = file.proto.package.split(".");
   return `${domain}${version[0].toUpperCase()}${version.slice(1)}`;
 };
+
+const byText = (a, b) => (a < b ? -1 : a > b ? 1 : 0);

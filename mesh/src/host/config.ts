@@ -108,7 +108,7 @@ export const describeConfig = (schema: Schema): string =>
   Object.entries(schema)
     .map(
       ([name, each]) =>
-        `  ${namesOf(name).padEnd(52)} ${each.doc}${each.absent === undefined ? " (must be given)" : each.absent.value === undefined || each.secret ? "" : ` [${String(each.absent.value)}]`}`,
+        `  ${namesOf(name).padEnd(52)} ${each.doc}${each.absent === undefined ? " (must be given)" : each.absent.value === undefined || each.secret ? "" : ` [${JSON.stringify(each.absent.value)}]`}`,
     )
     .join("\n");
 

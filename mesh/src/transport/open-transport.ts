@@ -71,7 +71,7 @@ export async function listen(table: MethodTable, where: string, options: ListenO
   return {
     address: `dns:///${reachable}:${server.port}`,
     port: server.port,
-    setHealth: server.setHealth,
+    setHealth: (status) => server.setHealth(status),
     [Symbol.asyncDispose]: async () => await server[Symbol.asyncDispose](),
   };
 }

@@ -10,7 +10,7 @@ export type SpannedMember = { readonly name: string; readonly value: Span };
 export const readValue = (text: string): Span => value(text, skip(text, 0));
 
 function value(text: string, start: number): Span {
-  switch (text[start]) {
+  switch (text.charAt(start)) {
     case "{":
       return object(text, start);
     case "[":

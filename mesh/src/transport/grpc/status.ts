@@ -3,7 +3,7 @@
  * The one distinction gRPC itself does not make is read from grpc-js' own details: whether a call was ever sent, or lost after it was.
  */
 import { status } from "@grpc/grpc-js";
-import { OneDataError } from "@onedata/core";
+import { type ErrorCode, OneDataError } from "@onedata/core";
 import { ClientError, type Metadata } from "nice-grpc";
 import { decodeProblem, PROBLEM_TRAILER } from "../../rpc/problem.ts";
 
@@ -16,32 +16,25 @@ export function toOneDataError(error: unknown, what: string, signal: AbortSignal
   if (answered !== undefined) return answered;
   const { code, details } = error;
   const message = `${what}: ${details}`;
-  switch (code) {
-    case status.INVALID_ARGUMENT:
-    case status.OUT_OF_RANGE:
-      return new OneDataError("request.invalid", message, { cause: error });
-    case status.DEADLINE_EXCEEDED:
-      return new OneDataError("request.timeout", message, { cause: error });
-    case status.UNAVAILABLE:
-      return new OneDataError(LOST.test(details) ? "service.lost" : "service.unavailable", message, { cause: error });
-    case status.CANCELLED:
-      // Not by us: the server was stopped with the call in flight.
-      return new OneDataError("service.lost", message, { cause: error });
-    case status.RESOURCE_EXHAUSTED:
-      return new OneDataError(TOO_LARGE.test(details) ? "request.too_large" : "service.failed", message, { cause: error });
-    case status.UNIMPLEMENTED:
-      return new OneDataError("route.not_found", message, { cause: error });
-    case status.UNAUTHENTICATED:
-      return new OneDataError("auth.unauthenticated", message, { cause: error });
-    case status.PERMISSION_DENIED:
-      return new OneDataError("auth.caller_denied", message, { cause: error });
-    case status.INTERNAL:
-    case status.UNKNOWN:
-      return new OneDataError("internal", message, { cause: error });
-    default:
-      return new OneDataError("service.failed", message, { cause: error });
-  }
+  const lost = code === status.UNAVAILABLE && LOST.test(details);
+  const tooLarge = code === status.RESOURCE_EXHAUSTED && TOO_LARGE.test(details);
+  return new OneDataError(lost ? "service.lost" : tooLarge ? "request.too_large" : (CODES.get(code) ?? "service.failed"), message, { cause: error });
 }
+
+/** What a status without a Problem means; every other one is `service.failed`: the service's fault, not the data's. */
+const CODES: ReadonlyMap<number, ErrorCode> = new Map([
+  [status.INVALID_ARGUMENT, "request.invalid"],
+  [status.OUT_OF_RANGE, "request.invalid"],
+  [status.DEADLINE_EXCEEDED, "request.timeout"],
+  [status.UNAVAILABLE, "service.unavailable"],
+  // Not by us: the server was stopped with the call in flight.
+  [status.CANCELLED, "service.lost"],
+  [status.UNIMPLEMENTED, "route.not_found"],
+  [status.UNAUTHENTICATED, "auth.unauthenticated"],
+  [status.PERMISSION_DENIED, "auth.caller_denied"],
+  [status.INTERNAL, "internal"],
+  [status.UNKNOWN, "internal"],
+]);
 
 /** Details of grpc-js (subchannel-call) for a stream that was open when its connection broke. */
 const LOST = /^Connection dropped|ECONNRESET|ETIMEDOUT|EPIPE|^Write (error|failed)|^Call ended without gRPC status|Call ended without gRPC status/;
