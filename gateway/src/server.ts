@@ -150,8 +150,13 @@ async function repeat(everyMs: number, signal: AbortSignal, work: () => Promise<
   while (!signal.aborted) {
     await work();
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, everyMs);
-      signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
+      const done = (): void => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", done);
+        resolve();
+      };
+      const timer = setTimeout(done, everyMs);
+      signal.addEventListener("abort", done, { once: true });
     });
   }
 }

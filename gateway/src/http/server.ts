@@ -4,7 +4,7 @@
  * connections and ends when the last answer has gone, or at `drainTimeoutMs`.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { OneDataError } from "@onedata/core";
 import type { Caller, Facade, HotHandler, Log } from "./seam.ts";
@@ -46,10 +46,12 @@ const PIPELINES = "/v1/pipelines/";
 export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutMs, log }: HttpOptions): HttpServer {
   let draining = false;
   const slow = new SlowBodies();
+  /** Each connection and the answer to its last request. */
+  const connections = new Map<Socket, ServerResponse | undefined>();
   const server = createServer(
     { maxHeaderSize: 16 * 1024, headersTimeout: 10_000, requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: 65_000, connectionsCheckingInterval: 2_000 },
     (request, response) => {
-      // Node reuses idle connections; while draining each answer is a connection's last.
+      connections.set(request.socket, response);
       if (draining) response.setHeader("connection", "close");
       let answer: void | Promise<void>;
       try {
@@ -63,6 +65,10 @@ export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutM
   );
   server.maxConnections = 10_000;
   server.on("clientError", answerClientError);
+  server.on("connection", (socket: Socket) => {
+    connections.set(socket, undefined);
+    socket.on("close", () => connections.delete(socket));
+  });
 
   function route(request: IncomingMessage, response: ServerResponse): void | Promise<void> {
     const url = request.url ?? "/";
@@ -121,6 +127,11 @@ export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutM
       }),
     drain: () => {
       draining = true;
+      for (const [socket, response] of connections) {
+        // Each answer that is still to come is its connection's last. A connection that never said anything does not count as idle for node.
+        if (response !== undefined && !response.headersSent) response.setHeader("connection", "close");
+        else if (response === undefined && socket.bytesRead === 0) socket.destroy();
+      }
       return new Promise((resolve) => {
         // A connection that becomes idle after `close` was called (its last answer has gone) is not closed by it.
         const sweep = setInterval(() => server.closeIdleConnections(), 20);
