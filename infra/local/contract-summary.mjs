@@ -3,12 +3,9 @@
  * Read from the protos as they are now (not from generated files), so a changed path is seen before anything was generated.
  */
 import { execFileSync } from "node:child_process";
-import { createRequire } from "node:module";
-import { pathToFileURL } from "node:url";
 
-const require = createRequire(new URL("../../libs/contracts/package.json", import.meta.url));
-const { createFileRegistry, fromBinary, getOption, hasOption, toJson } = await import(pathToFileURL(require.resolve("@bufbuild/protobuf")).href);
-const { FileDescriptorSetSchema, MethodOptions_IdempotencyLevel } = await import(pathToFileURL(require.resolve("@bufbuild/protobuf/wkt")).href);
+import { createFileRegistry, fromBinary, getOption, hasOption, toJson } from "@bufbuild/protobuf";
+import { FileDescriptorSetSchema, MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 
 /** @returns {{ methods: Record<string, object>, services: Record<string, object>, rules: Record<string, string>, fieldsOf: (method: string) => Set<string> }} */
 export function summarize(root) {

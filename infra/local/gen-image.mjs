@@ -3,13 +3,10 @@
  * a browser) and `comments.gen.ts` (leading comments of our own declarations by full name, for OpenAPI and help texts).
  */
 import { writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
 
-const require = createRequire(new URL("../../libs/contracts/package.json", import.meta.url));
-const { createFileRegistry, fromBinary, toBinary } = await import(pathToFileURL(require.resolve("@bufbuild/protobuf")).href);
-const { FileDescriptorSetSchema } = await import(pathToFileURL(require.resolve("@bufbuild/protobuf/wkt")).href);
+import { createFileRegistry, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 
 export async function writeImage(bytes, folder) {
   const set = fromBinary(FileDescriptorSetSchema, bytes);
