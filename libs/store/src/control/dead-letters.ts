@@ -99,7 +99,7 @@ type DeadLetterRecord = {
   pipeline: string;
   version: number | null;
   step: string | null;
-  sink: number | null;
+  sink: string | null;
   code: string;
   message: string;
   fingerprint: string;
@@ -116,7 +116,7 @@ const toRow = (row: DeadLetterRecord): DeadLetterRow => ({
   pipeline: row.pipeline,
   version: row.version ?? undefined,
   step: row.sink === null ? (row.step ?? undefined) : undefined,
-  sink: row.sink === null ? undefined : (row.step ?? String(row.sink)),
+  sink: row.sink ?? undefined,
   code: row.code,
   message: row.message,
   fingerprint: row.fingerprint,

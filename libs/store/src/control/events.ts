@@ -9,6 +9,7 @@
 import { type BatchId, type EventId, OneDataError, type TenantId, toBatchId } from "@onedata/core";
 import type { Sql } from "../connection.ts";
 import { getPipeline } from "./pipelines.ts";
+import { toArray } from "./sql-array.ts";
 
 /** One attempt of the event's batch. `verdict` is the event's byte, 0 = not final in this attempt. */
 export type EventAttempt = {
@@ -42,7 +43,7 @@ export type EventWait = {
   readonly now: Date;
 };
 
-export type EventDeadLetter = { readonly id: bigint; readonly step: string | undefined; readonly sink: number | undefined; readonly code: string; readonly message: string };
+export type EventDeadLetter = { readonly id: bigint; readonly step: string | undefined; readonly sink: string | undefined; readonly code: string; readonly message: string };
 
 export type EventRow = {
   readonly id: EventId;
@@ -83,9 +84,9 @@ export async function getEvent(sql: Sql, tenantId: TenantId, id: EventId): Promi
   const settled = latest.findLast((attempt) => attempt.verdict !== 0);
   const wait = settled === undefined ? await readWait(sql, tenantId, toBatchId(last.batch_id)) : undefined;
   const final = wait === undefined ? (settled ?? attempts.findLast((attempt) => attempt.verdict !== 0)) : undefined;
-  const deadLetters = await sql<{ id: bigint; step: string | null; sink: number | null; code: string; message: string }[]>`
+  const deadLetters = await sql<{ id: bigint; step: string | null; sink: string | null; code: string; message: string }[]>`
     select id, step, sink, code, message from onedata.dead_letters
-     where tenant_id = ${tenantId} and (batch_id, n) in (select * from unnest(${places.map((p) => p.batch_id)}::bigint[], ${places.map((p) => p.n)}::int[]))
+     where tenant_id = ${tenantId} and (batch_id, n) in (select * from unnest(${toArray(places.map((p) => p.batch_id))}::bigint[], ${toArray(places.map((p) => p.n))}::int[]))
      order by id limit 100`;
   return {
     id,
@@ -96,7 +97,7 @@ export async function getEvent(sql: Sql, tenantId: TenantId, id: EventId): Promi
     capturedAt: event.captured_at,
     importId: event.import_id ?? undefined,
     attempts,
-    deadLetters: deadLetters.map((row) => ({ id: row.id, step: row.step ?? undefined, sink: row.sink ?? undefined, code: row.code, message: row.message })),
+    deadLetters: deadLetters.map(({ id: letter, step, sink, code, message }) => ({ id: letter, step: sink === null ? (step ?? undefined) : undefined, sink: sink ?? undefined, code, message })),
     verdict: final?.verdict ?? 0,
     doneAt: final?.endedAt,
     wait,
@@ -183,7 +184,7 @@ export async function readSummaries(sql: Sql, tenantId: TenantId, batchIds: read
       left join lateral (
         select r.version, r.attempt, r.ended_at, get_byte(r.verdicts, e.n) as verdict from onedata.runs r
          where r.batch_id = b.id and length(r.verdicts) > e.n order by get_byte(r.verdicts, e.n) = 0, r.attempt desc limit 1) f on true
-     where b.id = any(${[...batchIds]}::bigint[]) and b.tenant_id = ${tenantId}
+     where b.id = any(${toArray(batchIds)}::bigint[]) and b.tenant_id = ${tenantId}
      order by e.batch_id desc, e.n desc`;
   return rows.map((row) => ({
     id: { batchId: toBatchId(row.batch_id), n: row.n },
@@ -206,7 +207,7 @@ export const stateOf = (event: { verdict: number; queued: boolean; running: bool
 /** Events of these batches that finished after `since`, by the database's clock, oldest first. */
 export async function listFinished(sql: Sql, tenantId: TenantId, { batchIds, since }: { batchIds: readonly bigint[]; since: Date }): Promise<EventSummary[]> {
   const fresh = await sql<{ batch_id: bigint }[]>`
-    select distinct r.batch_id from onedata.runs r where r.batch_id = any(${[...batchIds]}::bigint[]) and r.ended_at > ${since}`;
+    select distinct r.batch_id from onedata.runs r where r.batch_id = any(${toArray(batchIds)}::bigint[]) and r.ended_at > ${since}`;
   const events = await readSummaries(sql, tenantId, fresh.map((row) => row.batch_id));
   return events.filter((event) => event.doneAt !== undefined && event.doneAt > since).reverse();
 }

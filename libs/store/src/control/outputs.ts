@@ -6,6 +6,7 @@
 import { type EventId, OneDataError, type TenantId, toBatchId } from "@onedata/core";
 import type { Sql } from "../connection.ts";
 import { getPipeline, getVersion } from "./pipelines.ts";
+import { toArray } from "./sql-array.ts";
 
 export const OUTPUTS_SINK = "onedata.outputs";
 
@@ -36,7 +37,7 @@ export async function listOutputs(
       select batch_id, sink, xid, attempt, bytes, cardinality(ordinals) as n,
              sum(cardinality(ordinals)) over w as n_so_far, sum(bytes) over w as bytes_so_far
         from (select batch_id, sink, xid, attempt, bytes, ordinals from onedata.outputs
-               where pipeline_id = ${pipeline.id} and sink = any(${sinks}::smallint[]) and xid < pg_snapshot_xmin(pg_current_snapshot())
+               where pipeline_id = ${pipeline.id} and sink = any(${toArray(sinks)}::smallint[]) and xid < pg_snapshot_xmin(pg_current_snapshot())
                  and (xid, batch_id, sink) >= (${next.xid}::text::xid8, ${next.batchId}, ${next.sink}::smallint)
                order by xid, batch_id, sink limit ${limit + 1}) o
       window w as (order by xid, batch_id, sink)
@@ -77,7 +78,7 @@ async function toSource(sql: Sql, tenantId: TenantId, outputs: OutputRow[]): Pro
   if (ids.length === 0) return outputs;
   const refs = await sql<{ batch_id: bigint; n: number; src_batch_id: bigint; src_n: number }[]>`
     select r.batch_id, r.n, r.src_batch_id, r.src_n from onedata.batches b join onedata.batch_refs r on r.batch_id = b.id
-     where b.tenant_id = ${tenantId} and b.id = any(${ids}::bigint[]) and b.kind <> 'capture'`;
+     where b.tenant_id = ${tenantId} and b.id = any(${toArray(ids)}::bigint[]) and b.kind <> 'capture'`;
   const sources = new Map(refs.map((ref) => [`${ref.batch_id}_${ref.n}`, { batchId: toBatchId(ref.src_batch_id), n: ref.src_n }]));
   return outputs.map((output) => ({ ...output, event: sources.get(`${output.event.batchId}_${output.event.n}`) ?? output.event }));
 }
