@@ -32,6 +32,14 @@ describe("applySteps", () => {
     expect(outputsOf(passed)).toEqual([text]);
   });
 
+  it("copies an exact number by a plain path", async () => {
+    const [result] = await applySteps(
+      [step("record.map", { set: { "x.y": "a.b", z: "a" }, unset: ["a"] })],
+      records('{"a":{"b":12345678901234567890}}'),
+    );
+    expect(outputsOf(result)[0]).toMatch(/"x":\{"y":12345678901234567890\}/);
+  });
+
   it("carries any record through a map of another member", async () => {
     const map = step("record.map", { set: { "onedata-test": "1" } });
     await fc.assert(

@@ -106,6 +106,16 @@ describe("compileSchema", () => {
     expect(lines(schemaProblems({ $defs: { a: { $id: "https://example.com/a" } } }))[0]).toMatch(/^\/\$defs\/a\/\$id an inner \$id/);
   });
 
+  it("bounds the work for one value", () => {
+    const start = performance.now();
+    const numbers: Json = Array.from({ length: 300_000 }, (_, i) => i);
+    expect(compileSchema({ items: { type: "string" } })(numbers)).toEqual([{ pointer: "/0", code: "type", detail: "must be a string, is 0" }]);
+    expect(lines(compileSchema({ items: { enum: Array.from({ length: 3000 }, (_, i) => `v${i}`) } })(numbers))[0]).toMatch(
+      /too many for a schema of 300/,
+    );
+    expect(performance.now() - start).toBeLessThan(1_500);
+  });
+
   it("allows recursion in one branch", () => {
     const tree = {
       $defs: {

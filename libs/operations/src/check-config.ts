@@ -53,7 +53,7 @@ export function throwViolations(description: OperationDescription, violations: r
 }
 
 function createConfigAjv(): Ajv2020 {
-  const ajv = createAjv();
+  const ajv = createAjv("all");
   for (const [name, problem] of Object.entries(textChecks)) ajv.addFormat(name, (text: string) => problem(text) === undefined);
   ajv.addKeyword({
     keyword: "x-json-schema",

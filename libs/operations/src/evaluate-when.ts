@@ -1,7 +1,8 @@
-/** `when` of steps, compiled once per expression. Its truth is JSONata's own `$boolean`: missing, empty and zero are false. */
+/** `when` of steps, compiled once per expression. Missing, empty and zero are false, as in record.filter. */
 import { OneDataError } from "@onedata/core";
 import { parseJson } from "@onedata/formats";
 import { compileExpression, type Expression } from "./expression/index.ts";
+import { isTrue } from "./truth.ts";
 
 const MAX_EXPRESSIONS = 2000;
 
@@ -13,7 +14,7 @@ export function createEvaluateWhen(): EvaluateWhen {
   const compile = (source: string): Expression => {
     let expression = compiled.get(source);
     if (expression === undefined) {
-      expression = compileExpression(`$boolean(${source})`);
+      expression = compileExpression(source);
       if (compiled.size >= MAX_EXPRESSIONS) compiled.clear();
       compiled.set(source, expression);
     }
@@ -22,8 +23,8 @@ export function createEvaluateWhen(): EvaluateWhen {
   return (source, json, timeUnixMs) => {
     const expression = compile(source);
     const record = parse(decoder.decode(json));
-    if (expression.evaluateSync !== undefined) return expression.evaluateSync(record, { timeUnixMs }) === true;
-    return Promise.resolve(expression.evaluate(record, { timeUnixMs })).then((value) => value === true);
+    if (expression.evaluateSync !== undefined) return isTrue(expression.evaluateSync(record, { timeUnixMs }));
+    return Promise.resolve(expression.evaluate(record, { timeUnixMs })).then(isTrue);
   };
 }
 

@@ -1,11 +1,12 @@
 /** record.filter: lets a record pass when its condition holds. */
-import { ExactNumber, FILTERED, type Json, type OperationDescription } from "@onedata/core";
+import { FILTERED, type Json, type OperationDescription } from "@onedata/core";
 import { requireConfig } from "../check-config.ts";
 import { readExamples } from "../examples.ts";
 import { compileExpression } from "../expression/index.ts";
 import type { Operation } from "../operation.ts";
 import { one } from "../outcomes.ts";
 import { text } from "../read-config.ts";
+import { isTrue } from "../truth.ts";
 import examples from "./examples.json" with { type: "json" };
 
 const description: OperationDescription = {
@@ -37,10 +38,3 @@ export const recordFilter: Operation = {
       : { apply: (record, clock) => decide(record, evaluateSync(record, clock)) };
   },
 };
-
-/** JSONata's `$boolean`, and false for absent. */
-function isTrue(value: Json | undefined): boolean {
-  if (typeof value !== "object" || value === null) return Boolean(value);
-  if (value instanceof ExactNumber) return value.toDouble() !== 0;
-  return Array.isArray(value) ? value.some(isTrue) : Object.keys(value).length > 0;
-}

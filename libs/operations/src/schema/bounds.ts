@@ -11,7 +11,15 @@ const MAX_EXPANDED_NODES = 100_000;
 /** A recursive definition may be reached by so many in-place branches (allOf, anyOf, …) that lead back to itself. */
 const MAX_RECURSIVE_BRANCHES = 1;
 
-export function boundsProblem(schema: Json): Violation | undefined {
+/** Either what is too much, or the schema's size with every reference written out once. */
+export type Bounds = { readonly problem: Violation } | { readonly expandedNodes: number };
+
+export function measureBounds(schema: Json): Bounds {
+  const found = findProblem(schema);
+  return typeof found === "number" ? { expandedNodes: found } : { problem: found };
+}
+
+function findProblem(schema: Json): Violation | number {
   const problem = (pointer: string, detail: string): Violation => ({ pointer, code: "bounds", detail });
   let nodes = 0;
   let tooDeep: string | undefined;
@@ -30,10 +38,10 @@ export function boundsProblem(schema: Json): Violation | undefined {
   if (tooDeep !== undefined) return problem(tooDeep, `the schema is nested deeper than ${MAX_DEPTH} levels: move parts into $defs`);
   if (nodes > MAX_NODES) return problem("", `the schema has more than ${MAX_NODES} parts: split the pipeline, or check less`);
   if (named !== undefined) return problem(named, "an inner $id is not supported: put the part into $defs and refer to it as #/$defs/…");
-  return isJsonObject(schema) ? referenceProblem(schema, problem) : undefined;
+  return isJsonObject(schema) ? measureReferences(schema, problem) : 1;
 }
 
-function referenceProblem(root: JsonObject, problem: (pointer: string, detail: string) => Violation): Violation | undefined {
+function measureReferences(root: JsonObject, problem: (pointer: string, detail: string) => Violation): Violation | number {
   const expanded = new Map<Json, number>();
   const open = new Set<Json>();
   const recursive = new Set<string>();
@@ -55,7 +63,8 @@ function referenceProblem(root: JsonObject, problem: (pointer: string, detail: s
     expanded.set(value, total);
     return total;
   };
-  if (size(root) > MAX_EXPANDED_NODES)
+  const expandedNodes = size(root);
+  if (expandedNodes > MAX_EXPANDED_NODES)
     return problem("", "the schema's references multiply: name a definition once in each place, not in several branches of allOf, anyOf or oneOf");
   for (const reference of recursive) {
     const target = resolve(root, reference);
@@ -66,7 +75,7 @@ function referenceProblem(root: JsonObject, problem: (pointer: string, detail: s
       );
     }
   }
-  return undefined;
+  return expandedNodes;
 }
 
 /** The most branches of one combination that lead back to the reference. */
@@ -120,4 +129,16 @@ function decodeURIComponentSafely(text: string): string {
   } catch {
     return text;
   }
+}
+
+/** Counts a value's parts, up to a limit. */
+export function countNodes(value: Json, limit: number): number {
+  let nodes = 0;
+  const visit = (each: Json): void => {
+    nodes += 1;
+    if (nodes > limit || typeof each !== "object" || each === null) return;
+    for (const item of Object.values(each)) visit(item);
+  };
+  visit(value);
+  return nodes;
 }

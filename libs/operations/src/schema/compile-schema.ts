@@ -1,6 +1,7 @@
 /**
  * `compileSchema(schema)`: a customer's JSON Schema (2020-12) as a function that answers with violations.
  * Duty: bounds (size, depth, cost of references), linear-time patterns and formats, `uniqueItems` in linear time. One compiled check takes about a microsecond.
+ * The work for one value is bounded too: it stops at the first error unless the value is small, and a large schema refuses a value that is too large for it.
  * Non-duty: remote references; a schema stands by itself.
  */
 
@@ -8,7 +9,7 @@ import { ExactNumber, isJsonObject, type Json, type JsonObject, OneDataError, ty
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import addFormatsModule from "ajv-formats";
 import { withDoubles } from "../expression/exact.ts";
-import { boundsProblem } from "./bounds.ts";
+import { countNodes, measureBounds } from "./bounds.ts";
 import { compilePattern, patternProblem } from "./regexp.ts";
 import { toViolations } from "./violations.ts";
 
@@ -19,6 +20,11 @@ const DIALECT = "https://json-schema.org/draft/2020-12/schema";
 const NONE: readonly Violation[] = [];
 /** Formats are regular expressions of the format library, some worse than linear: longer text never has one of these formats. */
 const MAX_FORMAT_LENGTH = 2048;
+/** All errors of a value with more parts than this could be more text than the value. */
+const MAX_NODES_FOR_ALL_ERRORS = 1_000;
+/** Parts of the schema times parts of the value: about half a second. Only schemas larger than `SMALL_SCHEMA` can come near it. */
+const MAX_WORK = 50_000_000;
+const SMALL_SCHEMA = 100;
 /** Annotations of OpenAPI and friends: they say nothing of the value. */
 const ANNOTATIONS = ["example", "externalDocs", "xml"];
 
@@ -26,33 +32,35 @@ const ANNOTATIONS = ["example", "externalDocs", "xml"];
 export function compileSchema(schema: Json): SchemaCheck {
   const problems = schemaProblems(schema);
   if (problems.length > 0) throw invalidSchema(problems);
-  return toCheck(compileWith(compiler(), schema));
+  const bounds = measureBounds(schema);
+  return toCheck(schema, "expandedNodes" in bounds ? bounds.expandedNodes : 1);
 }
 
 /** What is wrong with a JSON Schema, with pointers into it. */
 export function schemaProblems(schema: Json): readonly Violation[] {
-  const bounds = boundsProblem(schema);
-  if (bounds !== undefined) return [bounds];
+  const bounds = measureBounds(schema);
+  if ("problem" in bounds) return [bounds.problem];
   const patterns = patternProblems(schema, "");
   if (patterns.length > 0) return patterns;
   try {
-    compileWith(compiler(), schema);
+    compileWith(compiler("first"), schema);
     return NONE;
   } catch (error) {
     return error instanceof OneDataError ? error.violations : [{ pointer: "", code: "schema", detail: String(error) }];
   }
 }
 
-let shared: Ajv2020 | undefined; // made on first use: the dialect's own schema takes 40 ms to compile
+/** Whether a check stops at the first error or finds them all. */
+type Errors = "first" | "all";
+const shared: Partial<Record<Errors, Ajv2020>> = {}; // made on first use: the dialect's own schema takes 40 ms to compile
 
-function compiler(): Ajv2020 {
-  shared ??= createAjv();
-  return shared;
+function compiler(errors: Errors): Ajv2020 {
+  return (shared[errors] ??= createAjv(errors));
 }
 
-export function createAjv(): Ajv2020 {
+export function createAjv(errors: Errors): Ajv2020 {
   const ajv = new Ajv2020({
-    allErrors: true,
+    allErrors: errors === "all",
     verbose: true,
     strictTypes: false,
     strictTuples: false,
@@ -114,13 +122,30 @@ function withoutId(schema: Json): boolean | JsonObject {
   return copy;
 }
 
-function toCheck(validate: ValidateFunction): SchemaCheck {
+function toCheck(schema: Json, schemaNodes: number): SchemaCheck {
+  const matches = compileWith(compiler("first"), schema);
+  let explain: ValidateFunction | undefined;
+  const limit = Math.floor(MAX_WORK / schemaNodes);
+  const check = (value: Json): readonly Violation[] => {
+    if (matches(value)) return NONE;
+    const first = matches.errors ?? [];
+    if (countNodes(value, MAX_NODES_FOR_ALL_ERRORS) > MAX_NODES_FOR_ALL_ERRORS) return toViolations(first);
+    explain ??= compileWith(compiler("all"), schema);
+    return explain(value) ? toViolations(first) : toViolations(explain.errors ?? first);
+  };
   return (value) => {
-    if (validate(value)) return NONE;
+    if (schemaNodes > SMALL_SCHEMA && countNodes(value, limit) > limit) {
+      return [
+        {
+          pointer: "",
+          code: "bounds",
+          detail: `has more than ${limit} parts, too many for a schema of ${schemaNodes}: check less, or explode the record first`,
+        },
+      ];
+    }
+    if (matches(value)) return NONE;
     // An exact number is an object to the validator. Only now is it worth looking for one.
-    const plain = withDoubles(value, undefined);
-    if (plain !== value && validate(plain)) return NONE;
-    return toViolations(validate.errors ?? []);
+    return check(withDoubles(value, undefined));
   };
 }
 
