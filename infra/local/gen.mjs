@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 import { writeBarrels } from "./gen-barrels.mjs";
 import { writeImage } from "./gen-image.mjs";
 
-export const root = fileURLToPath(new URL("../..", import.meta.url));
+const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** @type {{ name: string; outputs: string[]; run: (out: string) => void | Promise<void> }[]} `run` writes `outputs` below the folder `out`. */
 const steps = [
@@ -27,6 +27,15 @@ const steps = [
       rmSync(image);
       await writeImage(bytes, join(out, "libs/contracts/src/gen"));
       await writeBarrels(bytes, join(out, "libs/contracts/src/gen"));
+    },
+  },
+  {
+    // After the contract: it reads the image that the first step has just written.
+    name: "OpenAPI 3.1",
+    outputs: ["gateway/openapi.json"],
+    run: (out) => {
+      mkdirSync(join(out, "gateway"));
+      runSource("gateway/src/openapi/write-open-api.ts", [join(out, "gateway/openapi.json")]);
     },
   },
 ];
@@ -93,8 +102,13 @@ function filesIn(path) {
 }
 
 /** Runs a program of node_modules/.bin in the repository's root; its stderr is ours. */
-export function run(program, args) {
+function run(program, args) {
   execFileSync(join(root, "node_modules/.bin", program), args, { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
+}
+
+/** Runs a TypeScript module of ours from source. */
+function runSource(module, args) {
+  execFileSync(process.execPath, ["--conditions=source", "--import", "tsx", module, ...args], { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
 }
 
 await main(process.argv.includes("--check"));

@@ -1,6 +1,7 @@
 /** How services are hosted, found, called and governed. Adapters (`transport/grpc`, `transport/worker`) are loaded by `openTransport` and `serve` when an address asks for them. */
 
 export { type ConfigOf, describeConfig, type Environment, readConfig, type Schema, type Setting, setting } from "./host/config.ts";
+export { toOperation } from "./host/describe.ts";
 export { checkReady, type HealthReport, type HealthServer, listenOn, openHealthServer } from "./host/health.ts";
 export { createLogger, type LogFields, type Logger, type LoggerOptions, type LogLevel, redactText } from "./host/logger.ts";
 export { type RunOptions, runUntilSignal } from "./host/run-until-signal.ts";
