@@ -75,8 +75,8 @@ export function createConfigReader(what: string, config: JsonObject): ConfigRead
       if (found === undefined) return undefined;
       const map = new Map<string, string>();
       for (const [name, item] of isJsonObject(found) ? Object.entries(found) : []) if (typeof item === "string") map.set(name, item);
-      if (isJsonObject(found) && map.size === Object.keys(found).length && map.size > 0) return map;
-      problem(member, `${member} must be an object of texts, at least one`);
+      if (isJsonObject(found) && map.size === Object.keys(found).length) return map;
+      problem(member, `${member} must be an object of texts`);
       return undefined;
     },
     problem,

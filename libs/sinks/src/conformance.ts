@@ -20,7 +20,7 @@ export type SinkHarness = AsyncDisposable & {
 export const goodJson = (n: number): string => `{"id":${n},"name":"name ${n}","amount":12345678901234567890.${n}1}`;
 export const badJson = (n: number): string => `{"id":${n},"name":"bad","amount":"not a number"}`;
 
-export const testContext = (signal: AbortSignal = new AbortController().signal): WriteContext => ({ installation: "installation", runId: "run", signal });
+export const testContext = (signal: AbortSignal = new AbortController().signal): WriteContext => ({ installation: "00000000-0000-4000-8000-000000000001", runId: "run", signal });
 
 export const testRecord = (n: number, json: string, source: Partial<SourceEvent> = {}): SinkRecord => {
   const from = { batchId: source.batchId ?? 1n, n: source.n ?? n, generation: source.generation ?? 0 };

@@ -1,3 +1,4 @@
+export { createSinks, type Sinks, type SinksOptions } from "./registry.ts";
 export type { CheckInput, ConnectionConfig, ConnectionKind, Sink, SinkGroup, SinkRecord, SinkWriter, SourceEvent, WriteContext, WriteOutcome, WriteOutcomes } from "./sink.ts";
-export { createPools, type DatabaseIdentity, type Pools, type PoolsOptions, readIdentity } from "./postgres/pools.ts";
-export { createPostgresWriter } from "./postgres/writer.ts";
+export { type DatabaseIdentity, identityOfUrl, type PoolsOptions } from "./postgres/pools.ts";
+export type { HttpClientOptions } from "./http-post/client.ts";

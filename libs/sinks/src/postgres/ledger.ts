@@ -5,7 +5,9 @@
  * 1. It is written FIRST and in key order, so that two writers of one batch queue on its rows and never deadlock there.
  * 2. A row merges only if nothing of it was done before. A row that does not merge is not counted: the caller rolls back, reads, and writes what is missing.
  *    (Ranges merged without this exclusion would let a stalled engine and its successor both write.)
+ * The table is that of `@onedata/store/ledger`; the statements are these, because they go into a schema of choice, in one parameter, and before the client's other queries.
  */
+import { LEDGER_DDL, toMultirange } from "@onedata/store/ledger";
 import type { Client } from "./clients.ts";
 
 export type LedgerKey = { readonly batchId: bigint; readonly generation: number; readonly sink: string };
@@ -17,16 +19,7 @@ export const quoteName = (name: string): string => `"${name.replaceAll('"', '""'
 export const ledgerName = (schema: string): string => `${quoteName(schema)}.${LEDGER_TABLE}`;
 export const keyText = (key: LedgerKey): string => `${key.batchId}/${key.generation}/${key.sink}`;
 
-export const ledgerDdl = (schema: string): string =>
-  `create table if not exists ${ledgerName(schema)} (
-  installation text not null,
-  batch_id bigint not null,
-  generation int not null,
-  sink text not null,
-  done int4multirange not null,
-  updated_at timestamptz not null default now(),
-  primary key (installation, batch_id, generation, sink)
-) with (fillfactor = 70)`;
+export const ledgerDdl = (schema: string): string => LEDGER_DDL.replace(LEDGER_TABLE, ledgerName(schema));
 
 /** True if every entry merged. False: roll back. Sent before anything that is asked of the client after this call. */
 export async function mergeLedger(client: Client, schema: string, { installation, entries }: { installation: string; entries: readonly LedgerEntry[] }): Promise<boolean> {
@@ -34,7 +27,7 @@ export async function mergeLedger(client: Client, schema: string, { installation
   const rows = [...entries].sort(compareKeys).map((e) => ({ b: String(e.batchId), g: e.generation, s: e.sink, d: toMultirange(e.done) }));
   const result = await client.query(
     `insert into ${ledgerName(schema)} as l (installation, batch_id, generation, sink, done)
-select $1::text, b, g, s, d from json_to_recordset($2::text::json) as r(b bigint, g int, s text, d int4multirange) order by b, g, s
+select $1::uuid, b, g, s, d from json_to_recordset($2::text::json) as r(b bigint, g int, s text, d int4multirange) order by b, g, s
 on conflict (installation, batch_id, generation, sink) do update set done = l.done + excluded.done, updated_at = now() where not l.done && excluded.done`,
     [installation, JSON.stringify(rows)],
   );
@@ -46,7 +39,7 @@ export async function readLedger(client: Client, schema: string, { installation,
   const rows = await client.query<{ batch_id: string; generation: number; sink: string; low: number; high: number }>(
     `select l.batch_id::text, l.generation, l.sink, lower(d) as low, upper(d) as high
 from json_to_recordset($2::text::json) as r(b bigint, g int, s text)
-join ${ledgerName(schema)} l on l.installation = $1::text and l.batch_id = r.b and l.generation = r.g and l.sink = r.s
+join ${ledgerName(schema)} l on l.installation = $1::uuid and l.batch_id = r.b and l.generation = r.g and l.sink = r.s
 cross join lateral unnest(l.done) as d`,
     [installation, JSON.stringify(keys.map((k) => ({ b: String(k.batchId), g: k.generation, s: k.sink })))],
   );
@@ -58,19 +51,6 @@ cross join lateral unnest(l.done) as d`,
     done.set(key, set);
   }
   return done;
-}
-
-/** `[1,2,3,7]` as `{[1,4),[7,8)}`. */
-export function toMultirange(ordinals: readonly number[]): string {
-  const sorted = [...new Set(ordinals)].sort((a, b) => a - b);
-  const ranges: string[] = [];
-  for (let i = 0; i < sorted.length; ) {
-    const low = sorted[i] ?? 0;
-    let high = low + 1;
-    for (i += 1; sorted[i] === high; i += 1) high += 1;
-    ranges.push(`[${low},${high})`);
-  }
-  return `{${ranges.join(",")}}`;
 }
 
 function compareKeys(a: LedgerKey, b: LedgerKey): number {

@@ -8,7 +8,7 @@
  */
 import { OneDataError } from "@onedata/core";
 import { type Client, type Clients, createClients, nextTurn, throwIfAborted } from "./clients.ts";
-import { addressOf, type PostgresConnection, toDriverOptions } from "./connection-config.ts";
+import { addressOf, type PostgresConnection, readPostgresConnection, toDriverOptions } from "./connection-config.ts";
 import { createTables, type Tables } from "./tables.ts";
 
 export type DatabaseIdentity = { readonly systemIdentifier: string; readonly databaseOid: number };
@@ -109,6 +109,27 @@ export function createPools(options: PoolsOptions = {}): Pools {
       pools.clear();
       return Promise.resolve();
     },
+  };
+}
+
+/** The identity of the database behind a URL, read at the first call that succeeds and kept: it never changes, not even by a failover. */
+export function identityOfUrl(url: string): () => Promise<DatabaseIdentity> {
+  let known: Promise<DatabaseIdentity> | undefined;
+  const read = async (): Promise<DatabaseIdentity> => {
+    const clients = createClients(toDriverOptions(readPostgresConnection({ url }), { connectSeconds: 5, statementMs: 5_000, lockMs: 5_000, idleInTransactionMs: 5_000 }), 1);
+    try {
+      return await clients.use(AbortSignal.timeout(10_000), readIdentity);
+    } finally {
+      clients.close();
+    }
+  };
+  return () => {
+    known ??= read().catch((error: unknown) => {
+      known = undefined;
+      // Without it nothing is written: a sink that cannot be proved harmless waits.
+      throw new OneDataError("sink.unavailable", "the platform's own database does not answer, so no other can be told from it", { cause: error });
+    });
+    return known;
   };
 }
 

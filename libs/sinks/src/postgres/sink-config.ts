@@ -61,6 +61,7 @@ export function readPostgresSinkConfig(kind: string, config: JsonObject): Postgr
   };
   if (upsert && result.key === undefined && !Object.hasOwn(config, "key")) reader.problem("key", "key is required: the columns that name a row");
   for (const column of result.key ?? []) if (result.columns !== undefined && !result.columns.has(column)) reader.problem("columns", `columns must say where the key column ${JSON.stringify(column)} comes from`);
+  if (result.columns?.size === 0) reader.problem("columns", "columns must name at least one column");
   if (result.newerWins !== undefined && result.columns?.has(result.newerWins) === true) reader.problem("newerWins", "newerWins is written by the sink, so columns may not name it");
   reader.done();
   return result;
