@@ -25,4 +25,4 @@ export { loadPlans, type PlannedVersion } from "./plans.ts";
 export {
   findImportByKey, interruptSilentImports, type NewImport, openImport, readSettledImport, type ReceivedImport, setImportFormat, stopImport, touchImport,
 } from "./imports.ts";
-export { readInstallationId } from "./installation.ts";
+export { readDatabaseIdentity, readInstallationId } from "./installation.ts";
