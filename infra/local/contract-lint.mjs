@@ -12,6 +12,9 @@ import { summarize } from "./contract-summary.mjs";
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const goldenPath = "libs/contracts/contract.golden.json";
 
+/** Processes that an installation consists of. */
+const WORKLOADS = new Set(["gateway", "control", "engine", "transform", "load", "extract"]);
+
 /** @returns {string[]} every broken rule, with the rpc's name. */
 export function lint({ methods, services, fieldsOf }) {
   const problems = [];
@@ -19,6 +22,8 @@ export function lint({ methods, services, fieldsOf }) {
   const variablesAt = new Map();
   for (const [name, service] of Object.entries(services)) {
     if (service.workload === "") problems.push(`${name}: option (onedata.policy.v1.service).workload is missing`);
+    if (service.workload !== "" && !WORKLOADS.has(service.workload)) problems.push(`${name}: unknown workload ${service.workload}`);
+    for (const caller of service.callers) if (!WORKLOADS.has(caller)) problems.push(`${name}: unknown caller ${caller}`);
     if (service.callers.length === 0) problems.push(`${name}: no callers; nobody could call it`);
   }
   for (const [name, method] of Object.entries(methods)) {
@@ -26,6 +31,7 @@ export function lint({ methods, services, fieldsOf }) {
     if (method.scopes.length === 0 && !method.anonymous) say("needs scopes, or anonymous: true");
     if (method.scopes.length > 0 && method.anonymous) say("is anonymous and asks for scopes");
     if (!/^[1-9]\d*(\.\d+)?s$|^0\.\d+s$/.test(method.timeout)) say("needs a timeout");
+    if (method.kind === "bidi_streaming") say("streams both ways; no transport of ours carries that yet");
     if (method.maxRetries > 0 && method.idempotency === "IDEMPOTENCY_UNKNOWN") say(`has max_retries ${method.maxRetries} without idempotency_level`);
     if (services[name.split("/")[0]].internal && method.http.length > 0) say("belongs to an internal service and has a route");
     for (const route of method.http) {

@@ -3,6 +3,7 @@
 export { type ConfigOf, describeConfig, type Environment, readConfig, type Schema, type Setting, setting } from "./host/config.ts";
 export { toOperation } from "./host/describe.ts";
 export { checkReady, type HealthReport, type HealthServer, listenOn, openHealthServer } from "./host/health.ts";
+export { logCalls } from "./host/log-calls.ts";
 export { createLogger, type LogFields, type Logger, type LoggerOptions, type LogLevel, redactText } from "./host/logger.ts";
 export { type RunOptions, runUntilSignal } from "./host/run-until-signal.ts";
 export { type Authenticate, byMeshIdentity, bySharedSecret } from "./rpc/authenticate.ts";

@@ -60,6 +60,7 @@ function createMethod(method: MethodDefinition, contract: MethodContract, transp
     metadata: toMetadata(options, call),
   });
 
+  if (method.requestStream && method.responseStream) throw new Error(`rpc: ${path} streams both ways; no transport carries that`);
   if (method.requestStream) {
     return async (requests: AsyncIterable<unknown>, call: CallOptions = {}) => {
       const { deadline, metadata } = start(call);

@@ -77,6 +77,7 @@ function serve(
   const decode = (bytes: Uint8Array): unknown => decodeRequest(method, contract, bytes);
   const encode = (response: unknown): Uint8Array => encodeResponse(method, contract, response);
 
+  if (method.requestStream && method.responseStream) throw new Error(`rpc: ${path} streams both ways; no transport carries that`);
   if (method.requestStream) {
     return {
       kind: "client_stream",

@@ -601,6 +601,7 @@ export const comments: Readonly<Record<string, string>> = {
   "onedata.transform.v1.Operation.config_schema": "JSON Schema 2020-12 of the config.",
   "onedata.transform.v1.Operation.doc": "Markdown.",
   "onedata.transform.v1.Operation.effects": "none, read or write.",
+  "onedata.transform.v1.Operation.engine_handled": "Sinks only: the engine stores the results in its fenced completion, and no service is called.",
   "onedata.transform.v1.Operation.examples": "Examples that the operation's own tests run.",
   "onedata.transform.v1.Operation.name": "`family.operation`, e.g. `record.map`.",
   "onedata.transform.v1.Operation.needs_connection": "The operation asks for a connection and its secret.",

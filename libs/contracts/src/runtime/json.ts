@@ -50,7 +50,8 @@ export function messageFromJsonText(desc: DescMessage, text: string): Message {
   return fromJson(desc, hasRawJson(desc) ? rewrite(desc, json, readValue(text), text) : json);
 }
 
-export const isRawJson = (field: DescField): boolean => hasOption(field, fieldOption) && getOption(field, fieldOption).rawJson;
+/** Decoding an option costs 10 us, so each field is asked once. */
+export const isRawJson: (field: DescField) => boolean = oncePer((field) => hasOption(field, fieldOption) && getOption(field, fieldOption).rawJson);
 
 const hasRawJson = oncePer((desc: DescMessage): boolean => {
   const seen = new Set<DescMessage>();

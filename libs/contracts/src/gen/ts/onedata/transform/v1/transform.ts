@@ -37,6 +37,8 @@ export interface Operation {
   examples: OperationExample[];
   /** The operation asks for a connection and its secret. */
   needsConnection: boolean;
+  /** Sinks only: the engine stores the results in its fenced completion, and no service is called. */
+  engineHandled: boolean;
 }
 
 /** What an operation makes of one record. */
@@ -295,6 +297,7 @@ function createBaseOperation(): Operation {
     effects: "",
     examples: [],
     needsConnection: false,
+    engineHandled: false,
   };
 }
 
@@ -325,6 +328,9 @@ export const Operation: MessageFns<Operation, "onedata.transform.v1.Operation"> 
     }
     if (message.needsConnection !== false) {
       writer.uint32(64).bool(message.needsConnection);
+    }
+    if (message.engineHandled !== false) {
+      writer.uint32(72).bool(message.engineHandled);
     }
     return writer;
   },
@@ -406,6 +412,14 @@ export const Operation: MessageFns<Operation, "onedata.transform.v1.Operation"> 
             message.needsConnection = reader.bool();
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.engineHandled = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -431,6 +445,7 @@ export const Operation: MessageFns<Operation, "onedata.transform.v1.Operation"> 
     message.effects = object.effects ?? "";
     message.examples = object.examples?.map((e) => OperationExample.fromPartial(e)) || [];
     message.needsConnection = object.needsConnection ?? false;
+    message.engineHandled = object.engineHandled ?? false;
     return message;
   },
 };
