@@ -41,6 +41,7 @@ const OUTPUTS: transformV1.Operation = {
   effects: "write",
   examples: [],
   needsConnection: false,
+  engineHandled: true,
 };
 
 /** `minAgeMs`: an unknown name asks the services again, but not more often than this. */
@@ -89,7 +90,7 @@ export function createCatalogue(services: readonly DescribedService[], { minAgeM
 
 function toEntry(name: string, { kind, service, operation }: ListedEntry, unreachable: Map<string, string>): [string, CatalogueEntry][] {
   try {
-    return [[name, { kind, service, description: toDescription(operation) }]];
+    return [[name, { kind, service: operation.engineHandled ? ENGINE : service, description: toDescription(operation) }]];
   } catch (error) {
     unreachable.set(`${service} ${name}`, `its description is broken: ${OneDataError.from(error).message}`);
     return [];

@@ -1,9 +1,12 @@
 /** What every service of control needs from a call. */
-import type { Actor } from "@onedata/store/control";
 import { OneDataError } from "@onedata/core";
 import type { CallContext } from "@onedata/mesh";
+import type { Actor } from "@onedata/store/control";
 
-export const toActor = (context: CallContext): Actor => ({ name: context.principal === "" ? context.caller : context.principal });
+export const toActor = (context: CallContext): Actor => ({ name: storable(context.principal === "" ? context.caller : context.principal) });
+
+/** Text that Postgres stores: it has no place for U+0000. */
+export const storable = (text: string): string => text.replaceAll("\0", "\ufffd");
 
 const DEFAULT_PAGE = 50;
 

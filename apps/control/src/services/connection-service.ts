@@ -34,6 +34,7 @@ export function createConnectionService({ sql, box, sinks }: { readonly sql: Sql
 
 /** A secret in `config` would be stored in the open and shown to every reader. */
 function checkOpenConfig(config: Readonly<Record<string, unknown>>): Violation[] {
+  if (JSON.stringify(config).includes("\\u0000")) return [{ pointer: "/config", code: "no_nul", detail: "holds U+0000, which cannot be stored" }];
   return Object.entries(config).flatMap(([name, value]): Violation[] => {
     const pointer = `/config/${name}`;
     if (SECRET_NAME.test(name)) return [{ pointer, code: "connection.secret_in_config", detail: `${JSON.stringify(name)} looks like a secret: put it under secrets, where it is encrypted` }];

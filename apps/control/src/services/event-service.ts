@@ -95,8 +95,8 @@ function toEvent(event: EventRow): EventMessage {
     timeline: event.attempts.map(toAttempt),
     deadLetters: event.deadLetters.map(({ id, step, sink, code, message }) => ({
       id: formatId("dl", id),
-      step: sink === undefined ? (step ?? "") : "",
-      sink: sink === undefined ? "" : (step ?? String(sink)),
+      step: step ?? "",
+      sink: sink ?? "",
       code,
       message,
     })),
@@ -134,7 +134,9 @@ const toAttempt = (attempt: EventAttempt): AttemptMessage => ({
 
 /** Written by an engine, perhaps of another version: what is not understood is left out. */
 function toSteps(json: string | undefined): AttemptMessage["steps"] {
-  const parsed: unknown = json === undefined ? [] : JSON.parse(json);
+  const outer: unknown = json === undefined ? [] : JSON.parse(json);
+  // Written by a client that took the text for a JSON string.
+  const parsed: unknown = typeof outer === "string" ? JSON.parse(outer) : outer;
   if (!Array.isArray(parsed)) return [];
   return parsed.flatMap((item: unknown) => {
     if (typeof item !== "object" || item === null || !("step" in item) || typeof item.step !== "string") return [];

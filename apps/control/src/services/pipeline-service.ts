@@ -14,7 +14,7 @@ import { type Lab, refuseWrites } from "../lab/lab.ts";
 import type { SpecChecker } from "../spec/spec-checker.ts";
 import { type CheckedSpec, toJson } from "../spec/check-spec.ts";
 import { diffSpecs } from "../spec/diff.ts";
-import { fromToken, INT, toActor, toLimit, toToken } from "./call.ts";
+import { fromToken, INT, storable, toActor, toLimit, toToken } from "./call.ts";
 import { since } from "./waiting-for.ts";
 
 export type PipelineServicePorts = {
@@ -77,10 +77,10 @@ export function createPipelineService({ sql, checker, lab }: PipelineServicePort
       return toVersion(row, row.spec);
     },
     activateVersion: async ({ pipeline, version }, context) => toPipeline(await activateVersion(sql, context.tenantId, toActor(context), { name: pipeline, version })),
-    pausePipeline: async ({ pipeline, reason }, context) => toPipeline(await setPipelineState(sql, context.tenantId, toActor(context), { name: pipeline, state: "paused", reason })),
+    pausePipeline: async ({ pipeline, reason }, context) => toPipeline(await setPipelineState(sql, context.tenantId, toActor(context), { name: pipeline, state: "paused", reason: storable(reason) })),
     resumePipeline: async ({ pipeline }, context) => toPipeline(await setPipelineState(sql, context.tenantId, toActor(context), { name: pipeline, state: "running", reason: "" })),
     async discardBacklog({ pipeline, reason }, context) {
-      return { events: await discardBacklog(sql, context.tenantId, toActor(context), { name: pipeline, reason, code: "pipeline.discarded", signal: context.signal }) };
+      return { events: await discardBacklog(sql, context.tenantId, toActor(context), { name: pipeline, reason: storable(reason), code: "pipeline.discarded", signal: context.signal }) };
     },
     async getStats({ pipeline }, { tenantId }) {
       return readFigures(sql, tenantId, pipeline);

@@ -114,7 +114,8 @@ class DocumentReader {
   #scalar(node: Scalar, path: Path, offset: number | undefined): Json {
     const { value } = node;
     if (value === null || value === undefined) return null;
-    if (typeof value === "string" || typeof value === "boolean") return value;
+    if (typeof value === "string") return value.includes("\0") ? this.problem(path, "spec.nul", "holds U+0000, which cannot be stored; leave it out", offset) : value;
+    if (typeof value === "boolean") return value;
     if (typeof value === "number") {
       const literal = node.source?.replace(/^\+/, "") ?? String(value);
       if (/^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/.test(literal) && !survivesAsDouble(literal)) return new ExactNumber(literal);
