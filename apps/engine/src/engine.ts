@@ -4,8 +4,8 @@
  */
 import { randomUUID } from "node:crypto";
 import type { RunDeps } from "@onedata/core";
-import { createClaimer, RUN_TARGET_EVENTS, reclaim, type Store } from "@onedata/store";
 import { createEvaluateWhen } from "@onedata/operations";
+import { createClaimer, RUN_TARGET_EVENTS, reclaim, type Store } from "@onedata/store";
 import { LeaseKeeper, sleep } from "./lease-keeper.ts";
 import { type EngineLog, performRun } from "./perform-run.ts";
 import { createPlanCache } from "./plan-cache.ts";

@@ -1,1 +1,1 @@
-export { createTransformService, TRANSFORM, type TransformDeps, toDescription } from "./transform-service.ts";
+export { createTransformService, TRANSFORM, type TransformDeps } from "./transform-service.ts";

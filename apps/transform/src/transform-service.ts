@@ -3,8 +3,8 @@
  * Invariants: exactly one result per record; a config that does not compile fails its group's records, never the call; stateless but for what it compiled.
  */
 import type { TransformServiceDefinition, transformV1 } from "@onedata/contracts";
-import { OneDataError, type OperationDescription } from "@onedata/core";
-import type { Implementation } from "@onedata/mesh";
+import { OneDataError } from "@onedata/core";
+import { type Implementation, toOperation } from "@onedata/mesh";
 import { applySteps, type LookupPort, operations, type RecordResult, type Step, StepCache } from "@onedata/operations";
 
 export type TransformDeps = {
@@ -23,8 +23,7 @@ export function createTransformService(deps: TransformDeps): Implementation<type
     group.steps.map((step) => cache.get(step.operation, decoder.decode(step.configJson), group.tenant));
 
   return {
-    describe: () =>
-      Promise.resolve({ service: TRANSFORM, version: "1", operations: operations.map(({ description }) => toDescription(description)) }),
+    describe: () => Promise.resolve({ service: TRANSFORM, version: "1", operations: operations.map(({ description }) => toOperation(description)) }),
 
     async apply(request) {
       const results: transformV1.Result[] = [];
@@ -63,25 +62,4 @@ function toResult(result: RecordResult): transformV1.Result {
       return { n: result.n, outcome: { $case: "failed", value: { step, code, message, retryable, retryAfter: undefined } } };
     }
   }
-}
-
-/** An operation's description as `Describe` answers it. */
-export function toDescription(description: OperationDescription): transformV1.Operation {
-  return {
-    name: description.name,
-    title: description.title,
-    doc: description.doc,
-    configSchema: JSON.stringify(description.configSchema),
-    shape: description.shape,
-    effects: description.effects,
-    needsConnection: description.needsConnection ?? false,
-    examples: description.examples.map((example) => ({
-      name: example.name,
-      config: JSON.stringify(example.config),
-      input: JSON.stringify(example.input),
-      outputs: example.outputs === undefined ? "" : JSON.stringify(example.outputs),
-      filtered: example.filtered ?? false,
-      fails: example.fails ?? "",
-    })),
-  };
 }

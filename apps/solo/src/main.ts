@@ -1,0 +1,52 @@
+/** `npm start`: all of OneData in one process. Prints where it is, the first client, and a curl to paste. */
+import { resolve } from "node:path";
+import { createLogger, describeConfig, readConfig, runUntilSignal, setting } from "@onedata/mesh";
+import { runSolo, type SoloReady } from "./solo.ts";
+
+const schema = {
+  home: setting.text({ doc: "folder that keeps the data, client.json and keys", default: ".onedata" }),
+  port: setting.port({ doc: "port of REST and tRPC; 0 takes any free one", default: 8080 }),
+  database: setting.text({
+    doc: "embedded:, or postgres://… of a database of its own",
+    default: "embedded:",
+    pattern: /^(embedded:$|postgres(ql)?:\/\/)/,
+  }),
+  examples: setting.flag({ doc: "apply the example pipelines when they are missing", default: true }),
+  logLevel: setting.oneOf(["debug", "info", "warn", "error"], { doc: "what is logged to stderr", default: "warn" }),
+};
+
+const argv = process.argv.slice(2);
+if (argv.includes("--help")) {
+  process.stdout.write(`npm start: OneData in one process, on an embedded Postgres. Settings:\n${describeConfig(schema)}\n`);
+} else {
+  await runUntilSignal(async (signal) => {
+    const config = readConfig(schema, process.env, argv);
+    const logger = createLogger({ name: "solo", level: config.logLevel });
+    const startedMs = performance.now();
+    await runSolo(
+      {
+        ...config,
+        home: resolve(config.home),
+        log: logger,
+        onReady: (ready) => process.stdout.write(describeReady(ready, performance.now() - startedMs)),
+      },
+      signal,
+    );
+  });
+}
+
+function describeReady({ url, client, home, isFirstStart }: SoloReady, tookMs: number): string {
+  const credentials = isFirstStart
+    ? `First client    ${client.clientId}  secret ${client.clientSecret}  (shown once; kept in ${home}/client.json)`
+    : `Client          ${client.clientId}  (secret in ${home}/client.json)`;
+  return `
+OneData is ready at ${url}  (${(tookMs / 1000).toFixed(1)} s; Ctrl-C drains and stops)
+${credentials}
+Data            ${home}
+API             ${url}/docs
+
+Send an event:
+  TOKEN=$(curl -s ${url}/oauth2/token -d grant_type=client_credentials -d 'scope=events:write events:read pipelines:read' -d client_id=${client.clientId} -d client_secret=${isFirstStart ? client.clientSecret : `$(node -p 'require("${home}/client.json").clientSecret')`} | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
+  curl -s ${url}/v1/pipelines/orders/events -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"id": 1, "price": 2, "quantity": 3}'
+`;
+}

@@ -1,0 +1,163 @@
+/**
+ * All of OneData in one process, over the embedded Postgres: the profile where every port is local.
+ * Duty: open the ports in order, wire the machines, stop them in the reverse order. Non-duty: what any of them does.
+ * Invariants: the transform service runs in a worker thread; calls between the machines still go as bytes through the contract's policies;
+ * on stop the front door closes first and the database last.
+ */
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { LoadServiceDefinition, LookupServiceDefinition, PipelineServiceDefinition, TransformServiceDefinition } from "@onedata/contracts";
+import { createControl } from "@onedata/control";
+import { createConnectionReader, createEngine } from "@onedata/engine";
+import { createFacade, createGateway } from "@onedata/gateway";
+import { createLoadService } from "@onedata/load";
+import { bySharedSecret, createClient, createInprocDirectory, createServiceHost, type Logger, openTransport } from "@onedata/mesh";
+import { listenForWakes, migrate, openEmbeddedPostgres, openStore, openWaker, readInstallationId, sweep } from "@onedata/store";
+import { createSecretBox } from "@onedata/store/control";
+import { createPlatformDatabase } from "./databases.ts";
+import { applyExamples } from "./examples.ts";
+import { allScopes, connectWarehouse, openFirstClient } from "./first-client.ts";
+import { type ClientFile, Home } from "./home.ts";
+
+export type SoloOptions = {
+  readonly home: string;
+  /** 0 takes any free one. */
+  readonly port: number;
+  /** `embedded:` or `postgres://…` of an empty or an own database. */
+  readonly database: string;
+  readonly examples: boolean;
+  readonly log: Logger;
+  /** Told when it is ready. */
+  readonly onReady: (ready: SoloReady) => void;
+};
+
+export type SoloReady = { readonly url: string; readonly client: ClientFile; readonly home: string; readonly isFirstStart: boolean };
+
+const TRANSFORM_WORKER = new URL(
+  import.meta.url.endsWith(".ts") ? "../../transform/src/worker.ts" : "../../transform/dist/worker.js",
+  import.meta.url,
+);
+
+/** Runs until aborted; rejects when it cannot start. */
+export async function runSolo(options: SoloOptions, signal: AbortSignal): Promise<void> {
+  const { log } = options;
+  const home = new Home(options.home);
+  await using stack = new Stack();
+  const embedded =
+    options.database === "embedded:"
+      ? stack.use(await openEmbeddedPostgres({ dataDir: join(options.home, "postgres"), log: (message) => log.warn(message) }))
+      : undefined;
+  const databaseUrl = embedded === undefined ? options.database : await createPlatformDatabase(embedded.url);
+  await migrate(databaseUrl);
+  const store = stack.use(openStore(databaseUrl, { applicationName: "onedata-solo" }));
+  await sweep(store.sql);
+
+  const meshSecret = randomBytes(24).toString("base64url");
+  const secretKey = home.secretKey();
+  const box = createSecretBox(secretKey);
+  const directory = createInprocDirectory();
+  const authenticate = bySharedSecret(meshSecret);
+  const onInternalError = (error: unknown, at: { readonly path: string; readonly instance: string }): void =>
+    log.error("unexpected error", { ...at, error });
+  const workers = { transform: { module: TRANSFORM_WORKER, data: { databaseUrl, meshSecret } } };
+  const open = async (address: string) => stack.use(await openTransport(address, { directory, workers }));
+  const [transform, load, control] = [await open("worker:transform"), await open("inproc:load"), await open("inproc:control")];
+  const mesh = (caller: string) => ({ caller, meshSecret });
+
+  const loadService = stack.use(createLoadService({ log, platformDatabaseUrl: databaseUrl }));
+  stack.use(directory.serve("load", createServiceHost({ authenticate, onInternalError }).add(LoadServiceDefinition, loadService.implementation)));
+  const controlMachine = createControl({
+    store,
+    secretKey,
+    log,
+    transform: [{ address: transform.address, client: createClient(TransformServiceDefinition, transform, mesh("control")) }],
+    load: { address: load.address, client: createClient(LoadServiceDefinition, load, mesh("control")) },
+  });
+  const controlHost = createServiceHost({ authenticate, onInternalError });
+  controlMachine.addTo(controlHost);
+  stack.use(directory.serve("control", controlHost));
+
+  const engineClients = {
+    transform: createClient(TransformServiceDefinition, transform, mesh("engine")),
+    load: createClient(LoadServiceDefinition, load, mesh("engine")),
+  };
+  const engine = createEngine({
+    store,
+    installation: await readInstallationId(store.sql),
+    log,
+    clients: {
+      transform: (name) => (name === "transform" ? engineClients.transform : undefined),
+      load: (name) => (name === "load" ? engineClients.load : undefined),
+    },
+    connection: createConnectionReader(store.sql, box, () => performance.now()),
+    listen: (wake) => listenForWakes(databaseUrl, wake),
+  });
+  const waker = stack.use(openWaker(databaseUrl));
+  const gateway = createGateway({
+    store,
+    auth: { kind: "own" },
+    log,
+    listen: { host: "127.0.0.1", port: options.port },
+    wake: () => waker.wake(),
+    facade: createFacade({ transportOf: () => control, client: mesh("gateway") }),
+  });
+
+  const stops = { gateway: new AbortController(), rest: new AbortController() };
+  const machines = [controlMachine.run(stops.rest.signal), engine.run(stops.rest.signal)];
+  const serving = gateway.run(stops.gateway.signal);
+  const stopAll = async (): Promise<void> => {
+    stops.gateway.abort();
+    await Promise.allSettled([serving]);
+    stops.rest.abort();
+    await Promise.allSettled(machines);
+  };
+  try {
+    const address = await Promise.race([gateway.address, serving.then(() => Promise.reject(new Error("the gateway stopped before it listened")))]);
+    const { client, tenantId, isNew } = await openFirstClient(home, store, address.url);
+    if (options.examples) {
+      if (isNew && embedded !== undefined) await connectWarehouse(embedded.url, store.sql, tenantId, box);
+      const identity = { tenantId, principal: "solo", scopes: allScopes() };
+      await waitForService(() => engineClients.transform.describe({}), log);
+      await applyExamples({
+        pipelines: createClient(PipelineServiceDefinition, control, mesh("gateway")),
+        lookups: createClient(LookupServiceDefinition, control, mesh("gateway")),
+        identity,
+        log,
+      });
+    }
+    options.onReady({ url: address.url, client, home: options.home, isFirstStart: isNew });
+    await Promise.race([aborted(signal), serving, ...machines]);
+  } finally {
+    await stopAll();
+  }
+}
+
+/** A worker that starts from source on a busy machine takes some seconds. */
+async function waitForService(describe: () => Promise<unknown>, log: Logger): Promise<void> {
+  for (let tries = 0; tries < 20; tries++) {
+    try {
+      await describe();
+      return;
+    } catch (error) {
+      log.debug("the transform service is not up yet", { error });
+    }
+  }
+}
+
+/** What was opened, closed in the reverse order. `AsyncDisposableStack` for Node 20. */
+class Stack implements AsyncDisposable {
+  readonly #opened: AsyncDisposable[] = [];
+
+  use<T extends AsyncDisposable>(resource: T): T {
+    this.#opened.push(resource);
+    return resource;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const resource of this.#opened.reverse()) await resource[Symbol.asyncDispose]();
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return signal.aborted ? Promise.resolve() : new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
