@@ -294,7 +294,7 @@ test("compiled expressions agree with the package", async () => {
         return;
       }
       const guard = new PackageGuard(limits);
-      const reference = runByPackage(parseExpression(source, limits, guard), guard);
+      const reference = runByPackage(parseExpression(source, limits, guard), guard, true);
       for (const each of records) {
         const before = JSON.stringify(each);
         const expected = await outcomeOf(() => reference.evaluate(each, clock));

@@ -50,10 +50,19 @@ function copyOf(record: JsonObject): JsonObject {
   return copy;
 }
 
-/** @throws JsonataFailure `D1001` for Infinity and NaN, `result` for a function. */
-export function toJson(value: unknown): Json | undefined {
+/**
+ * Values may share parts, and a small expression can share them so often that the tree which JSON makes of it never ends:
+ * `($a := [[1], [1]]; $b := [[$a], [$a]]; ...)`. So the tree is counted.
+ */
+type Left = { nodes: number };
+const maxNodes = 2_000_000;
+
+/** @throws JsonataFailure `D1001` for Infinity and NaN, `D2015` for a result without end, `result` for a function. */
+export function toJson(value: unknown, left: Left = { nodes: maxNodes }): Json | undefined {
   switch (typeof value) {
     case "string":
+      left.nodes -= value.length >> 6;
+      return value;
     case "boolean":
     case "undefined":
       return value;
@@ -63,7 +72,7 @@ export function toJson(value: unknown): Json | undefined {
     case "object":
       if (value === null) return null;
       if (value instanceof ExactNumber) return value;
-      return Array.isArray(value) ? arrayToJson(value) : objectToJson(value);
+      return Array.isArray(value) ? arrayToJson(value, left) : objectToJson(value, left);
     case "function":
     case "symbol":
     case "bigint":
@@ -71,22 +80,36 @@ export function toJson(value: unknown): Json | undefined {
   }
 }
 
-function arrayToJson(values: readonly unknown[]): Json {
+function arrayToJson(values: readonly unknown[], left: Left): Json {
   // A top-level array of the record arrives inside a wrapper when an expression answers its whole input.
-  if ("outerWrapper" in values) return toJson(values[0]) ?? null;
+  if ("outerWrapper" in values) return toJson(values[0], left) ?? null;
+  count(values.length, left);
   const copy: Json[] = [];
-  for (const item of values) copy.push(toJson(item) ?? null);
+  for (const item of values) copy.push(toJson(item, left) ?? null);
   return copy;
 }
 
-function objectToJson(value: object): JsonObject {
-  if ("_jsonata_function" in value || "_jsonata_lambda" in value) throw aFunction();
+function objectToJson(value: object, left: Left): JsonObject {
+  if (isFunctionOfPackage(value)) throw aFunction();
   const copy: JsonObject = {};
-  for (const [member, inner] of Object.entries(value)) {
-    const json = toJson(inner);
+  const members = Object.entries(value);
+  count(members.length, left);
+  for (const [member, inner] of members) {
+    const json = toJson(inner, left);
     if (json !== undefined) setMember(copy, member, json);
   }
   return copy;
+}
+
+function count(nodes: number, left: Left): void {
+  left.nodes -= 1 + nodes;
+  if (left.nodes < 0) throw new JsonataFailure("D2015", { value: maxNodes, message: "the result is too large" });
+}
+
+/** The package marks its functions by a member that a record may have as well; a record has no functions in it. */
+function isFunctionOfPackage(value: object): boolean {
+  if (!("_jsonata_function" in value || "_jsonata_lambda" in value)) return false;
+  return ("implementation" in value && typeof value.implementation === "function") || ("apply" in value && typeof value.apply === "function");
 }
 
 const aFunction = (): JsonataFailure => new JsonataFailure("result", { message: "the result is a function, not a value; call it" });

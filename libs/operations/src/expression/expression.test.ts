@@ -1,7 +1,10 @@
 import { ExactNumber, type Json, OneDataError } from "@onedata/core";
 import { describe, expect, test } from "vitest";
+import { builtins, isBuiltinName } from "./builtins.ts";
+import { Run } from "./compiler/run.ts";
 import { jsonataCode } from "./failure.ts";
-import { compileExpression } from "./index.ts";
+import { compileExpression, defaultLimits } from "./index.ts";
+import { staticBindings } from "./package-evaluator.ts";
 
 const clock = { timeUnixMs: Date.UTC(2026, 10, 23, 12, 30) };
 const run = async (source: string, record: Json): Promise<Json | undefined> => compileExpression(source).evaluate(record, clock);
@@ -39,6 +42,12 @@ describe("an expression", () => {
     expect(Object.keys((result as { all: object }).all)).toEqual(["0", "1", "2"]);
     expect((await failureOf("function($x) { $x }", {})).code).toBe("expression.failed");
     expect(jsonataCode(await failureOf("1 / 0", {}))).toBe("D1001");
+  });
+
+  test("takes members named like the package's own marks for data", async () => {
+    const record = { a: { _jsonata_lambda: true, _jsonata_function: true }, sequence: true };
+    expect(await run("{'x': a}", record)).toStrictEqual({ x: record.a });
+    expect(await run("$single([a])", record)).toStrictEqual(record.a);
   });
 
   test("takes the capture time for $now, $millis and the missing parts of $toMillis", async () => {
@@ -124,7 +133,8 @@ describe("a wrong expression", () => {
 });
 
 describe("a hostile expression", () => {
-  const hostile = { from: 1e21, digits: "1".repeat(200) };
+  const hostile = { from: 1e21, digits: "1".repeat(200), long: "ab".repeat(50_000) };
+  const levels = Array.from({ length: 40 }, () => "$a := [[$a], [$a]]; $b := [[$b], [$b]]").join("; ");
 
   test("runs its regexes in linear time", async () => {
     const text = `${"a".repeat(50_000)}!`;
@@ -142,6 +152,12 @@ describe("a hostile expression", () => {
     expect(record).toEqual({ rows: [[], [1]] });
   });
 
+  test("replaces functions of the package by ones of the same shape", () => {
+    for (const [name, { implementation }] of Object.entries(staticBindings(new Run(defaultLimits)))) {
+      if (isBuiltinName(name)) expect([name, implementation.length]).toEqual([name, builtins()[name].implementation.length]);
+    }
+  });
+
   test("may sort what the package sorts by copying", async () => {
     const values = Array.from({ length: 60_000 }, (_, i) => (i * 7919) % 60_000);
     const startedMs = performance.now();
@@ -151,11 +167,31 @@ describe("a hostile expression", () => {
   });
 
   test.each([
+    ["$a", ["D2015"]],
+    ["$string($a)", ["D1012"]],
+    ["$a & ''", ["D1012"]],
+    ["$a = $b", ["D1012"]],
+    ["$a ? 1 : 2", ["D1012"]],
+    ["$sift({'a': $a}, function($v) { true })", ["D2015"]],
+    ["$single([$string($a)])", ["D1012"]],
+    ["$single([$a & ''])", ["D1012"]],
+    ["$single([$a = $b])", ["D1012"]],
+  ])("a value that shares its parts, a tree of 2^40 nodes: %s is stopped", async (source, codes) => {
+    const startedMs = performance.now();
+    expect(codes).toContain(jsonataCode(await failureOf(`($a := 1; $b := 1; ${levels}; ${source})`, {})));
+    expect(performance.now() - startedMs).toBeLessThan(4_000);
+  });
+
+  test.each([
     ["($f := function($n) { 1 + $f($n + 1) }; $f(0))", ["D1011", "D1012"]],
     ["($f := function($n) { $f($n + 1) }; $f(0))", ["D1012"]],
     ["$map([1..300000], function($a) { $map([1..1000], function($b) { $a * $b }) })", ["D1012"]],
     ["[1..9000000]", ["D2015"]],
     ["$pad('', 900000000)", ["D2015"]],
+    ["$contains(long, /^[ab]{500}[0-9]{500}$/)", ["D1012"]],
+    ["$match(long, /a.*z|a/)", ["D1012"]],
+    ["$single($match(long, /a.*z|a/), function($m) { false })", ["D1012"]],
+    ["$join($map([1..1000], function($i) { $$.long }))", ["D2015"]],
     ["[from..from]", ["D2014"]],
     ["$single([from..from], function($v) { true })", ["D2014"]],
     ["$formatInteger(1 / 0, 'A')", ["D1001"]],

@@ -44,7 +44,7 @@ function compiledOrNot(root: Node): Answer | undefined {
   try {
     return compileAnswer(root);
   } catch (error) {
-    if (error instanceof NotCompiled || error instanceof RangeError) return undefined;
+    if (error instanceof NotCompiled) return undefined;
     throw error;
   }
 }
@@ -65,12 +65,12 @@ function runByClosures({ source, root }: Parsed, answer: Answer, limits: Express
   return { source, compiled: true, ...reads, evaluate: evaluateSync, evaluateSync };
 }
 
-/** Exported for the tests that hold the closures against it. */
-export function runByPackage(parsed: Parsed, guard: PackageGuard): Expression {
+/** Exported for the tests that hold the closures against it; `own` keeps the package's own built-ins. */
+export function runByPackage(parsed: Parsed, guard: PackageGuard, own = false): Expression {
   const { source } = parsed;
   const reads = readPaths(parsed.root);
   const convert = reads.readsWholeRecord ? undefined : reads.paths;
-  const answer = prepareForPackage(parsed, guard);
+  const answer = prepareForPackage(parsed, guard, own);
   const evaluate = async (record: Json, clock: EvaluationClock): Promise<Json | undefined> => {
     try {
       return toJson(await answer(withDoubles(record, convert), clock));

@@ -6,9 +6,9 @@
 
 import type { Json } from "@onedata/core";
 import type jsonata from "jsonata";
-import { type Builtin, type BuiltinName, builtins } from "./builtins.ts";
+import { type Builtin, type BuiltinName, builtins, isBuiltinName } from "./builtins.ts";
 import { guardedBuiltins } from "./compiler/guarded-builtins.ts";
-import { rangeBound } from "./compiler/operators.ts";
+import { measured, rangeBound } from "./compiler/operators.ts";
 import { Run } from "./compiler/run.ts";
 import { mergeSortAsync } from "./compiler/sort.ts";
 import { toJson } from "./exact.ts";
@@ -56,10 +56,13 @@ export class PackageGuard implements jsonata.JsonataOptions {
 
 export type PackageEvaluate = (record: Json, clock: EvaluationClock) => Promise<unknown>;
 
-/** Takes the parsed expression over: its tree is changed so that ranges are checked. */
-export function prepareForPackage(parsed: Parsed, guard: PackageGuard): PackageEvaluate {
-  checkRanges(parsed.root);
-  for (const [name, builtin] of Object.entries(staticBindings(guard.run))) parsed.package.assign(name, builtin);
+/**
+ * Takes the parsed expression over: its tree is changed so that some operands are checked.
+ * `own`: keep the package's own built-ins, which tests hold ours against.
+ */
+export function prepareForPackage(parsed: Parsed, guard: PackageGuard, own = false): PackageEvaluate {
+  checkOperands(parsed.root);
+  for (const [name, builtin] of Object.entries(staticBindings(guard.run))) if (!own || !isBuiltinName(name)) parsed.package.assign(name, builtin);
   // The package's object constructor adds an item to an empty array that it meets.
   const changesRecord = hasConstructor(parsed.root);
   return async (record, clock) => {
@@ -72,22 +75,33 @@ export function prepareForPackage(parsed: Parsed, guard: PackageGuard): PackageE
   };
 }
 
-/** A name that no expression can write. */
+/** Names that no expression can write. */
 const rangeCheck = "range bound";
+const sizeCheck = "tree size";
 
-function checkRanges(root: Node): void {
-  const ranges: Node[] = [];
+/** Operators that the package would run without end on some values get their operands through a check. */
+const checks: Record<string, string> = { "..": rangeCheck, "&": sizeCheck, "=": sizeCheck, "!=": sizeCheck };
+
+function checkOperands(root: Node): void {
+  const operators: { readonly node: Node; readonly check: string }[] = [];
   forEachNode(root, (node) => {
-    if (node.type === "binary" && node.value === "..") ranges.push(node);
+    const check = node.type === "binary" && typeof node.value === "string" ? checks[node.value] : undefined;
+    if (check !== undefined) operators.push({ node, check });
   });
-  const checked = (bound: Node["rhs"] | Node["lhs"], position: number | undefined): object => ({
+  const checked = (operand: Node["rhs"] | Node["lhs"], check: string, position: number | undefined): object => ({
     type: "function",
     value: "(",
     position,
-    arguments: [bound],
-    procedure: { type: "variable", value: rangeCheck, position },
+    arguments: [operand],
+    procedure: { type: "variable", value: check, position },
   });
-  for (const range of ranges) Object.assign(range, { lhs: checked(range.lhs, range.position), rhs: checked(range.rhs, range.position) });
+  const isLiteral = (operand: Node["rhs"] | Node["lhs"]): boolean =>
+    operand !== undefined && "type" in operand && /^(string|number|value)$/.test(operand.type);
+  for (const { node, check } of operators) {
+    for (const side of ["lhs", "rhs"] as const) {
+      if (check === rangeCheck || !isLiteral(node[side])) Object.assign(node, { [side]: checked(node[side], check, node.position) });
+    }
+  }
 }
 
 function hasConstructor(root: Node): boolean {
@@ -98,12 +112,19 @@ function hasConstructor(root: Node): boolean {
   return found;
 }
 
-/** The parameter names are read by the package when a function is partially applied. */
-function staticBindings(run: Run): Record<string, Builtin> {
+/** The package reads names and number of parameters where a function is applied in part, or handed to `$map`. */
+export function staticBindings(run: Run): Record<string, Builtin> {
   const over = (name: BuiltinName, implementation: Builtin["implementation"]): Builtin => ({ ...builtins()[name], implementation });
-  const { pad, formatInteger, formatNumber, append, spread, distinct } = guardedBuiltins;
+  const { string, join, pad, formatInteger, formatNumber, append, spread, distinct } = guardedBuiltins;
   return {
     [rangeCheck]: { _jsonata_function: true, implementation: (value) => rangeBound(value) },
+    [sizeCheck]: { _jsonata_function: true, implementation: (value) => (typeof value === "function" ? value : measured(value, run)) },
+    string: over("string", function (arg, prettify = false) {
+      return string(run, arg, prettify);
+    }),
+    join: over("join", function (strs, separator) {
+      return join(run, strs, separator);
+    }),
     pad: over("pad", function (str, width, char) {
       return pad(run, str, width, char);
     }),

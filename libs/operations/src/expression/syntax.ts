@@ -79,6 +79,13 @@ export function parseExpression(source: string, limits: ExpressionLimits, option
     throw invalidExpression(source, error, "see https://docs.jsonata.org for the language");
   }
   const root = expression.ast() as unknown as Node; // the package's type misses most members
+  if (nests(root) > maxNesting) {
+    throw invalidExpression(
+      source,
+      new JsonataFailure("too_deep", { message: `it nests more than ${maxNesting} levels` }),
+      "split it over several steps",
+    );
+  }
   const bound = boundNames(root);
   forEachNode(root, (node) => {
     refuse(source, node);
@@ -101,6 +108,25 @@ function refuse(source: string, node: Node): void {
       throw invalidExpression(source, cause, "regexes run on RE2, which has no lookaround and no backreferences");
     }
   }
+}
+
+/** Evaluation goes as deep as the source nests, on a stack shared with whoever calls. */
+const maxNesting = 400;
+
+function nests(root: Node): number {
+  const seen = new Set<object>();
+  const pending: { readonly value: unknown; readonly depth: number }[] = [{ value: root, depth: 0 }];
+  let deepest = 0;
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    const { value, depth } = next;
+    if (typeof value !== "object" || value === null || seen.has(value)) continue;
+    seen.add(value);
+    // Lists of steps and of arguments are no level of their own.
+    const inside = Array.isArray(value) ? depth : depth + 1;
+    deepest = Math.max(deepest, inside);
+    for (const inner of Object.values(value)) pending.push({ value: inner, depth: inside });
+  }
+  return deepest;
 }
 
 /** Calls that fail on every record: of nothing, and of names without their $. */

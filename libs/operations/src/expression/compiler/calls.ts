@@ -91,13 +91,13 @@ function inline(name: string, value: Evaluate): Evaluate | undefined {
     case "not":
       return (input, run) => {
         const found = value(input, run);
-        return found === undefined ? undefined : !truthy(found);
+        return found === undefined ? undefined : !truthy(found, run);
       };
     case "boolean":
       return (input, run) => {
         let found = value(input, run);
         while (isValues(found) && found.length === 1) found = found[0];
-        return found === undefined ? undefined : truthy(found);
+        return found === undefined ? undefined : truthy(found, run);
       };
     default:
       return undefined;

@@ -159,7 +159,7 @@ function compileCondition(node: Node, bindings: Bindings | undefined): Evaluate 
   const hasTailCall = endsInTailCall(node);
   const then = compileBranch(needed(node, node.then), hasTailCall, bindings);
   const otherwise = node.else === undefined ? undefined : compileBranch(node.else, hasTailCall, bindings);
-  return (input, run) => (truthy(condition(input, run)) ? then(input, run) : otherwise?.(input, run));
+  return (input, run) => (truthy(condition(input, run), run) ? then(input, run) : otherwise?.(input, run));
 }
 
 /** Where one branch is a tail call, the other collapses here instead of with the whole node. */

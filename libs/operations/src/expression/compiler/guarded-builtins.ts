@@ -4,7 +4,7 @@
  */
 import { type BuiltinName, builtins } from "../builtins.ts";
 import { JsonataFailure } from "../failure.ts";
-import { deepEqual, isNumeric } from "./operators.ts";
+import { deepEqual, isNumeric, measured } from "./operators.ts";
 import type { Run } from "./run.ts";
 import { append, createSequence, isMembers, isValues, type Values } from "./values.ts";
 
@@ -12,19 +12,27 @@ export type Implementation = (run: Run, a?: unknown, b?: unknown, c?: unknown, d
 
 export const guardedBuiltins = {
   pad: (run, text, width, filler) => {
-    if (typeof width === "number" && Math.abs(width) > run.maxStringLength)
+    if (text !== undefined && typeof width === "number" && Math.abs(width) > run.maxStringLength)
       throw new JsonataFailure("D2015", { value: width, message: "the padded text is too long" });
     return builtins().pad.implementation.call(undefined, text, width, filler);
+  },
+  string: (run, value, prettify) => builtins().string.implementation.call(undefined, measured(value, run), prettify),
+  join: (run, texts, separator) => {
+    let length = 0;
+    for (const text of isValues(texts) ? texts : []) length += String(text).length + (typeof separator === "string" ? separator.length : 0);
+    if (length > run.maxStringLength) throw new JsonataFailure("D2015", { value: length, message: "the joined text is too long" });
+    return builtins().join.implementation.call(undefined, texts, separator);
   },
   formatInteger: (_run, value, picture) => {
     isNumeric(value); // Infinity has endless letters
     return builtins().formatInteger.implementation.call(undefined, value, picture);
   },
   formatNumber: (_run, value, picture, options) => {
+    if (value === undefined) return undefined;
     isNumeric(value); // Infinity has no mantissa
-    for (const [name, text] of isMembers(options) ? Object.entries(options) : []) {
-      if (typeof text !== "string" || text === "")
-        throw new JsonataFailure("T0410", { value: text, message: `the option ${JSON.stringify(name)} of $formatNumber must be a text` });
+    const separator = isMembers(options) ? options["grouping-separator"] : undefined;
+    if (separator !== undefined && String(separator) === "") {
+      throw new JsonataFailure("T0410", { value: separator, message: "the grouping-separator of $formatNumber is empty" }); // it is found everywhere
     }
     return builtins().formatNumber.implementation.call(undefined, value, picture, options);
   },

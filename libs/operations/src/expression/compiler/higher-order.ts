@@ -95,7 +95,7 @@ function filter(values: Values | undefined, apply: Apply, arity: number, run: Ru
   const kept = createSequence();
   for (let i = 0; i < values.length; i++) {
     run.tick();
-    if (truthy(apply([values[i], i, values].slice(0, Math.max(1, arity))))) kept.push(values[i]);
+    if (truthy(apply([values[i], i, values].slice(0, Math.max(1, arity))), run)) kept.push(values[i]);
   }
   return kept;
 }

@@ -13,7 +13,7 @@ export function isNumeric(value: unknown): value is number {
 }
 
 /** The boolean that a value counts as; absent counts as false. */
-export function truthy(value: unknown): boolean {
+export function truthy(value: unknown, run: Run): boolean {
   switch (typeof value) {
     case "boolean":
       return value;
@@ -23,7 +23,10 @@ export function truthy(value: unknown): boolean {
       return isNumeric(value) && value !== 0;
     case "object":
       if (value === null) return false;
-      if (isValues(value)) return value.length === 1 ? truthy(value[0]) : value.filter(truthy).length > 0;
+      if (isValues(value)) {
+        run.spend(1 + value.length);
+        return value.length === 1 ? truthy(value[0], run) : value.filter((item) => truthy(item, run)).length > 0;
+      }
       return Object.keys(value).length > 0;
     case "undefined":
     case "function":
@@ -34,20 +37,32 @@ export function truthy(value: unknown): boolean {
 }
 
 /** `$string` of anything but absent; numbers to 15 digits. */
-export function toText(value: unknown): string {
+export function toText(value: unknown, run: Run): string {
   if (typeof value === "string") return value;
   if (typeof value === "boolean") return value ? "true" : "false";
   if (typeof value === "number" && Number.isFinite(value)) return String(Number.isInteger(value) ? value : Number(value.toPrecision(15)));
-  return String(builtins().string.implementation.call(undefined, value));
+  return String(builtins().string.implementation.call(undefined, measured(value, run)));
+}
+
+/** Spends a step for every node of the tree that a value stands for: parts may be shared without end, and the package walks them all. */
+export function measured(value: unknown, run: Run): unknown {
+  if (typeof value === "object" && value !== null) {
+    const parts = isValues(value) ? value : Object.values(value);
+    run.spend(1 + parts.length);
+    for (const part of parts) measured(part, run);
+  } else if (typeof value === "string") {
+    run.spend(value.length >> 6);
+  }
+  return value;
 }
 
 export function compileBinary(node: Node, left: Evaluate, right: Evaluate): Evaluate | undefined {
   const position = node.position;
   switch (node.value) {
     case "and":
-      return (input, run) => truthy(left(input, run)) && truthy(right(input, run));
+      return (input, run) => truthy(left(input, run), run) && truthy(right(input, run), run);
     case "or":
-      return (input, run) => truthy(left(input, run)) || truthy(right(input, run));
+      return (input, run) => truthy(left(input, run), run) || truthy(right(input, run), run);
     case "=":
       return (input, run) => areEqual(left(input, run), right(input, run), run);
     case "!=":
@@ -176,7 +191,7 @@ const memberOf = (value: object, name: string): unknown => (isMembers(value) ? v
 function concatenate(a: unknown, b: unknown, position: number | undefined, run: Run): string {
   let text: string;
   try {
-    text = (a === undefined ? "" : toText(a)) + (b === undefined ? "" : toText(b));
+    text = (a === undefined ? "" : toText(a, run)) + (b === undefined ? "" : toText(b, run));
   } catch (error) {
     if (error instanceof JsonataFailure) error.position = position;
     throw error;

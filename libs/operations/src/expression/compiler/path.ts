@@ -194,7 +194,7 @@ function filterBy(predicate: Evaluate): Filter {
 function keepTimes(answer: unknown, index: number, values: readonly unknown[], kept: Values, run: Run): void {
   const positions = isNumeric(answer) ? [answer] : answer;
   if (!isValues(positions) || !areNumbers(positions)) {
-    if (truthy(answer)) kept.push(values[index]);
+    if (truthy(answer, run)) kept.push(values[index]);
     return;
   }
   run.spend(positions.length);

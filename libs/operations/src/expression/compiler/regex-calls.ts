@@ -38,7 +38,7 @@ export function compileRegexCall(
     const given = all.map((value) => value(input, run));
     const [text, pattern, third, fourth] = signature?.validate(given, hasContext ? input : null) ?? given;
     if (text === undefined) return undefined;
-    if (typeof text !== "string" || pattern !== isRegex) throw new JsonataFailure("T0410", { position: node.position, value: text });
+    if (typeof text !== "string" || pattern !== isRegex) return shifted(text, pattern, fourth, node);
     const matcher: Matcher = { engine, node: regex, run };
     switch (name) {
       case "contains":
@@ -52,6 +52,17 @@ export function compileRegexCall(
         return replace(matcher, text, third, limitOf(fourth, "D3011", node));
     }
   };
+}
+
+/**
+ * `$replace("a", /b/, 1)` is read as: in the context, replace "a" by the regex, once. Nothing sensible comes of it (the package inserts the
+ * source text of a function of its own), so it is an error where it would.
+ */
+function shifted(text: unknown, pattern: unknown, limit: unknown, node: Node): unknown {
+  if (typeof text !== "string" || typeof pattern !== "string") throw new JsonataFailure("T0410", { position: node.position, value: text });
+  if (pattern === "") throw new JsonataFailure("D3010", { position: node.position, value: pattern });
+  if (limitOf(limit, "D3011", node) > 0 && text.includes(pattern)) throw new JsonataFailure("T0410", { position: node.position, value: pattern });
+  return text;
 }
 
 /** Stands for the regex while the package checks the arguments: to it, a regex is a function. */

@@ -16,8 +16,6 @@ export type Answer = (exact: Json, plain: Json, run: Run) => Json | undefined;
 
 /** @throws NotCompiled when the package has to run it. */
 export function compileAnswer(root: Node): Answer {
-  const depth = depthOf(root);
-  if (depth > maxNesting) throw new RangeError(`nests ${depth} deep`);
   const general = compileValue(root);
   const pairs =
     root.type === "unary" && root.value === "{" && isPairs(root.lhs) && root.predicate === undefined && root.group === undefined
@@ -37,23 +35,6 @@ export function compileAnswer(root: Node): Answer {
     }
     return result;
   };
-}
-
-/** Closures call each other as deep as the source nests, and the stack is shared with whoever calls us. */
-const maxNesting = 400;
-
-function depthOf(root: Node): number {
-  let deepest = 0;
-  const seen = new Set<object>();
-  const pending: { readonly value: unknown; readonly depth: number }[] = [{ value: root, depth: 0 }];
-  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-    const { value, depth } = next;
-    if (typeof value !== "object" || value === null || seen.has(value)) continue;
-    seen.add(value);
-    deepest = Math.max(deepest, depth);
-    for (const inner of Object.values(value)) pending.push({ value: inner, depth: depth + 1 });
-  }
-  return deepest / 2;
 }
 
 function compileValue(node: Node | undefined): Answer {
