@@ -31,7 +31,7 @@ export const guardedBuiltins = {
     if (value === undefined) return undefined;
     isNumeric(value); // Infinity has no mantissa
     const separator = isMembers(options) ? options["grouping-separator"] : undefined;
-    if (separator !== undefined && String(separator) === "") {
+    if ((isValues(separator) ? separator.join() : separator) === "") {
       throw new JsonataFailure("T0410", { value: separator, message: "the grouping-separator of $formatNumber is empty" }); // it is found everywhere
     }
     return builtins().formatNumber.implementation.call(undefined, value, picture, options);
