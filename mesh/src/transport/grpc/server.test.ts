@@ -1,3 +1,6 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
 import { credentials, makeGenericClientConstructor } from "@grpc/grpc-js";
 import { EventServiceDefinition, TransformServiceDefinition } from "@onedata/contracts";
 import { OneDataError } from "@onedata/core";
@@ -109,5 +112,30 @@ describe("openGrpcServer", () => {
     await createClient(TransformServiceDefinition, transport, options).apply({});
     await server[Symbol.asyncDispose]();
     expect(await next).toBe("service.lost");
+  });
+
+  it("is lost when its process is killed during a call, and unavailable afterwards", { timeout: 30_000 }, async () => {
+    const here = new URL(".", import.meta.url).href;
+    const program = `const { openGrpcServer } = await import("${here}server.ts"); const { createFixtureHost } = await import("${here}../transport-fixture.ts");
+      console.log((await openGrpcServer(createFixtureHost(), { listen: "127.0.0.1:0" })).port);`;
+    const child = spawn(process.execPath, ["--conditions=source", "--import", "tsx", "--input-type=module", "--eval", program], {
+      cwd: fileURLToPath(here),
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const [port]: unknown[] = await once(child.stdout, "data");
+    await using transport = createGrpcTransport(`dns:///127.0.0.1:${String(port).trim()}`);
+    const client = createClient(TransformServiceDefinition, transport, options);
+    await client.apply({});
+    const call = client.apply({ runId: "hang" }).catch((error: unknown) => OneDataError.from(error).code);
+    // A call that follows on the same connection has been answered, so the hanging one has arrived.
+    await client.apply({});
+    child.kill("SIGKILL");
+    expect(await call).toBe("service.lost");
+    const code = (): Promise<string> =>
+      client.apply({}).then(
+        () => "ok",
+        (error: unknown) => OneDataError.from(error).code,
+      );
+    await expect.poll(code, { timeout: 5_000, interval: 10 }).toBe("service.unavailable");
   });
 });

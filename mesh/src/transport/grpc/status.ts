@@ -16,7 +16,7 @@ export function toOneDataError(error: unknown, what: string, signal: AbortSignal
   if (answered !== undefined) return answered;
   const { code, details } = error;
   const message = `${what}: ${details}`;
-  const lost = code === status.UNAVAILABLE && LOST.test(details);
+  const lost = (code === status.UNAVAILABLE && LOST.test(details)) || (code === status.INTERNAL && BROKEN.test(details));
   const tooLarge = code === status.RESOURCE_EXHAUSTED && TOO_LARGE.test(details);
   return new OneDataError(lost ? "service.lost" : tooLarge ? "request.too_large" : (CODES.get(code) ?? "service.failed"), message, { cause: error });
 }
@@ -38,6 +38,9 @@ const CODES: ReadonlyMap<number, ErrorCode> = new Map([
 
 /** Details of grpc-js (subchannel-call) for a stream that was open when its connection broke. */
 const LOST = /^Connection dropped|ECONNRESET|ETIMEDOUT|EPIPE|^Write (error|failed)|^Call ended without gRPC status|Call ended without gRPC status/;
+
+/** The same, where the connection broke with another error than a reset; "Stream closed" is the server's own refusal of the stream. */
+const BROKEN = /triggered by internal client error: (?!Stream closed)/;
 
 /** Details of grpc-js and of other implementations for a message over the receiver's limit. */
 const TOO_LARGE = /message larger than max|larger than max|exceeds maximum/i;
