@@ -71,6 +71,7 @@ export async function openEmbeddedPostgres(options: EmbeddedPostgresOptions): Pr
     const port = await choosePort(options.port ?? 0, dataDir);
     const settings = { port, durable: options.durable ?? true, maxConnections: options.maxConnections ?? 200, ...(options.settings === undefined ? {} : { extra: options.settings }) };
     writeOwned(join(cluster, "onedata.conf"), toPostgresConf(settings), user);
+    removeZombiesPidFile(cluster);
     try {
       await run(join(binaries, "bin/pg_ctl"), ["-D", cluster, "-l", join(cluster, "server.log"), "-w", "-t", String(START_TIMEOUT_SECONDS), "start"], asUser(user));
       writeFileSync(join(dataDir, "port"), String(port));
@@ -79,6 +80,7 @@ export async function openEmbeddedPostgres(options: EmbeddedPostgresOptions): Pr
       lastError = error;
       const other = readPostmaster(cluster);
       if (other !== undefined && (await answers(url(other.port)))) return handle(other.port, true);
+      await new Promise((wake) => setTimeout(wake, 300)); // backends of a killed server are still going
     }
   }
   throw new OneDataError("config.problems", `the embedded Postgres did not start in ${cluster}:\n${logTail(cluster)}`, { cause: lastError });
@@ -116,14 +118,40 @@ function readPostmaster(cluster: string): { pid: number; port: number } | undefi
     const pid = Number(lines[0]);
     const port = Number(lines[3]);
     if (!Number.isInteger(pid) || pid <= 0 || !Number.isInteger(port) || port <= 0) return undefined;
-    try {
-      process.kill(pid, 0);
-    } catch (error) {
-      if (!(error instanceof Error && "code" in error && error.code === "EPERM")) return undefined;
-    }
-    return { pid, port };
+    return isRunning(pid) ? { pid, port } : undefined;
   } catch {
     return undefined;
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "EPERM";
+  }
+  return !isZombie(pid);
+}
+
+/** Dead, but nobody has reaped it: in a container without an init, a killed server stays one for ever and `kill(pid, 0)` takes it for alive. */
+function isZombie(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.startsWith("Z") === true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * The server refuses to start beside a `postmaster.pid` whose process it thinks alive. That of a zombie is removed; against backends that still hold the
+ * shared memory of this folder the server has a check of its own.
+ */
+function removeZombiesPidFile(cluster: string): void {
+  try {
+    const pid = Number(readFileSync(join(cluster, "postmaster.pid"), "utf8").split("\n")[0]);
+    if (isZombie(pid)) rmSync(join(cluster, "postmaster.pid"), { force: true });
+  } catch {
+    // no such file: nothing stands in the way
   }
 }
 
