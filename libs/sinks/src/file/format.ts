@@ -1,5 +1,5 @@
 /** Output rows to bytes of a file: NDJSON, or CSV (RFC 4180). Pure. */
-import { isJsonObject, type Json, OneDataError } from "@onedata/core";
+import { isJsonObject, type Json } from "@onedata/core";
 import { parseJson, stringifyJson } from "@onedata/formats";
 
 export type CsvOptions = {
@@ -13,14 +13,15 @@ export type CsvOptions = {
 
 export type FileFormat = { readonly kind: "ndjson" } | ({ readonly kind: "csv" } & CsvOptions);
 
-/** One file's worth of lines. A CSV column set is fixed by the first record: later members without a column are an error where columns are configured, and dropped otherwise. */
+/** One file's worth of lines. The columns of a CSV file are those configured, or the members of its first record; other members are left out. What is no object is its `value`. */
 export function createEncoder(format: FileFormat): (json: string) => string {
   if (format.kind === "ndjson") return (json) => `${oneLine(json)}\n`;
   let columns = format.columns;
   let headed = !format.header;
   return (json) => {
-    const value = parseJson(json);
-    if (!isJsonObject(value)) throw new OneDataError("record.not_an_object", `file.csv needs objects, the record is ${json.slice(0, 80)}`);
+    const parsed = parseJson(json);
+    // A file cannot send a record to the dead letters any more, so nothing may fail here.
+    const value = isJsonObject(parsed) ? parsed : { value: parsed };
     columns ??= Object.keys(value);
     const line = columns.map((column) => toCell(Object.hasOwn(value, column) ? (value[column] ?? null) : null, format)).join(format.delimiter);
     const head = headed ? "" : `${columns.map((column) => quote(column, format)).join(format.delimiter)}\r\n`;
