@@ -36,8 +36,8 @@ const CODES: ReadonlyMap<number, ErrorCode> = new Map([
   [status.UNKNOWN, "internal"],
 ]);
 
-/** Details of grpc-js (subchannel-call) for a stream that was open when its connection broke. */
-const LOST = /^Connection dropped|ECONNRESET|ETIMEDOUT|EPIPE|^Write (error|failed)|^Call ended without gRPC status|Call ended without gRPC status/;
+/** Details of grpc-js (subchannel-call) for a stream that was open when its connection broke; those of failed connects begin with "No connection established". */
+const LOST = /^(Connection dropped|(read|write) (ECONN|ETIME|EPIPE)|Write (error|failed)|socket hang up)/;
 
 /** The same, where the connection broke with another error than a reset; "Stream closed" is the server's own refusal of the stream. */
 const BROKEN = /triggered by internal client error: (?!Stream closed)/;
