@@ -1,7 +1,8 @@
 /** `npm start`: all of OneData in one process. Prints where it is, the first client, and a curl to paste. */
 import { resolve } from "node:path";
 import { createLogger, describeConfig, readConfig, runUntilSignal, setting } from "@onedata/mesh";
-import { runSolo, type SoloReady } from "./solo.ts";
+import { describeReady } from "./describe-ready.ts";
+import { runSolo } from "./solo.ts";
 
 const schema = {
   home: setting.text({ doc: "folder that keeps the data, client.json and keys", default: ".onedata" }),
@@ -33,20 +34,4 @@ if (argv.includes("--help")) {
       signal,
     );
   });
-}
-
-function describeReady({ url, client, home, isFirstStart }: SoloReady, tookMs: number): string {
-  const credentials = isFirstStart
-    ? `First client    ${client.clientId}  secret ${client.clientSecret}  (shown once; kept in ${home}/client.json)`
-    : `Client          ${client.clientId}  (secret in ${home}/client.json)`;
-  return `
-OneData is ready at ${url}  (${(tookMs / 1000).toFixed(1)} s; Ctrl-C drains and stops)
-${credentials}
-Data            ${home}
-API             ${url}/docs
-
-Send an event:
-  TOKEN=$(curl -s ${url}/oauth2/token -d grant_type=client_credentials -d 'scope=events:write events:read pipelines:read' -d client_id=${client.clientId} -d client_secret=${isFirstStart ? client.clientSecret : `$(node -p 'require("${home}/client.json").clientSecret')`} | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
-  curl -s ${url}/v1/pipelines/orders/events -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"id": 1, "price": 2, "quantity": 3}'
-`;
 }

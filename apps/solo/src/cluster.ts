@@ -1,0 +1,210 @@
+/**
+ * The cluster profile on one machine: gateway, control, engine, transform and load as processes of their own over gRPC.
+ * Duty: start them in the order of who needs whom, wait until each is ready, a log file per process, stop all on one signal.
+ * Non-duty: what production uses for this (Kubernetes). The processes are the same that run there.
+ * Invariant: a process that ends by itself ends the cluster, with the end of its log.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { createWriteStream, mkdirSync, readFileSync, type WriteStream } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { LookupServiceDefinition, PipelineServiceDefinition } from "@onedata/contracts";
+import { OneDataError } from "@onedata/core";
+import { createClient, type Logger, openTransport } from "@onedata/mesh";
+import { migrate, openEmbeddedPostgres, openStore, sweep } from "@onedata/store";
+import { createSecretBox } from "@onedata/store/control";
+import { createPlatformDatabase } from "./databases.ts";
+import { applyExamples } from "./examples.ts";
+import { allScopes, connectWarehouse, openFirstClient } from "./first-client.ts";
+import { Home } from "./home.ts";
+import type { SoloReady } from "./solo.ts";
+
+export type ClusterOptions = {
+  readonly home: string;
+  readonly port: number;
+  /** `embedded:` or `postgres://…` */
+  readonly database: string;
+  readonly engines: number;
+  readonly examples: boolean;
+  readonly logLevel: string;
+  /** What every process inherits, e.g. PATH. */
+  readonly environment: Readonly<Record<string, string>>;
+  readonly log: Logger;
+  readonly onReady: (
+    ready: SoloReady & { readonly processes: readonly { readonly name: string; readonly pid: number; readonly logFile: string }[] },
+  ) => void;
+};
+
+type Workload = { readonly name: string; readonly module: string; readonly env: Readonly<Record<string, string>> };
+
+/** Runs until aborted; rejects when a process cannot start or ends by itself. */
+export async function runCluster(options: ClusterOptions, signal: AbortSignal): Promise<void> {
+  const home = new Home(options.home);
+  const embedded =
+    options.database === "embedded:"
+      ? await openEmbeddedPostgres({ dataDir: join(options.home, "postgres"), log: (message) => options.log.warn(message) })
+      : undefined;
+  const group = new ProcessGroup(join(options.home, "logs"), options.environment);
+  try {
+    const database = embedded === undefined ? options.database : await createPlatformDatabase(embedded.url);
+    await migrate(database);
+    const secretKey = home.secretKey();
+    const meshSecret = randomBytes(24).toString("base64url");
+    const shared = {
+      ONEDATA_DATABASE: database,
+      ONEDATA_MESH_SECRET: meshSecret,
+      ONEDATA_SECRET_KEY: secretKey,
+      ONEDATA_LOG_LEVEL: options.logLevel,
+    };
+    const start = (name: string, module: string, env: Readonly<Record<string, string>>) => group.start({ name, module, env: { ...shared, ...env } });
+
+    const [transform, load] = await Promise.all([
+      start("transform", "../../transform/src/main.ts", { ONEDATA_LISTEN: "127.0.0.1:0" }),
+      start("load", "../../load/src/main.ts", { ONEDATA_LISTEN: "127.0.0.1:0" }),
+    ]);
+    const services = { ONEDATA_TRANSFORM: transform.address, ONEDATA_LOAD: load.address };
+    const control = await start("control", "../../control/src/main.ts", { ...services, ONEDATA_LISTEN: "127.0.0.1:0" });
+    const names = Array.from({ length: options.engines }, (_, i) => (i === 0 ? "engine" : `engine-${i + 1}`));
+    const [gateway] = await Promise.all([
+      start("gateway", "../../../gateway/src/main.ts", { ONEDATA_CONTROL: control.address, ONEDATA_PORT: String(options.port) }),
+      ...names.map((name) => start(name, "../../engine/src/main.ts", services)),
+    ]);
+
+    await using store = openStore(database, { applicationName: "onedata-cluster", maxConnections: 2 });
+    await sweep(store.sql);
+    const { client, tenantId, isNew } = await openFirstClient(home, store, gateway.address);
+    if (options.examples) {
+      if (isNew && embedded !== undefined) await connectWarehouse(embedded.url, store.sql, tenantId, createSecretBox(secretKey));
+      await using transport = await openTransport(control.address);
+      const mesh = { caller: "gateway", meshSecret };
+      await applyExamples({
+        pipelines: createClient(PipelineServiceDefinition, transport, mesh),
+        lookups: createClient(LookupServiceDefinition, transport, mesh),
+        identity: { tenantId, principal: "cluster", scopes: allScopes() },
+        log: options.log,
+      });
+    }
+    options.onReady({ url: gateway.address, client, home: options.home, isFirstStart: isNew, processes: group.list() });
+    await Promise.race([aborted(signal), group.failed]);
+  } finally {
+    await group.stop();
+    await embedded?.stop();
+  }
+}
+
+type Running = { readonly name: string; readonly child: ChildProcess; readonly logFile: string; readonly exited: Promise<void> };
+
+const START_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 35_000;
+
+class ProcessGroup {
+  /** Rejects with the first process that ends by itself. */
+  readonly failed: Promise<never>;
+  readonly #folder: string;
+  readonly #environment: Readonly<Record<string, string>>;
+  readonly #running: Running[] = [];
+  #fail: (error: Error) => void = () => undefined;
+  #stopping = false;
+
+  constructor(folder: string, environment: Readonly<Record<string, string>>) {
+    this.#folder = folder;
+    this.#environment = environment;
+    mkdirSync(folder, { recursive: true });
+    this.failed = new Promise((_, reject) => {
+      this.#fail = reject;
+    });
+    this.failed.catch(() => undefined);
+  }
+
+  list(): { name: string; pid: number; logFile: string }[] {
+    return this.#running.map(({ name, child, logFile }) => ({ name, pid: child.pid ?? 0, logFile }));
+  }
+
+  /** Resolves with the address that the process logs when it is ready. */
+  async start({ name, module, env }: Workload): Promise<{ address: string }> {
+    const logFile = join(this.#folder, `${name}.log`);
+    const output = createWriteStream(logFile);
+    // A session of its own: Ctrl-C reaches this process alone, which then stops the others in order.
+    const child = spawn(process.execPath, [...nodeArguments(), entryOf(module)], {
+      env: { ...this.#environment, ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+      detached: true,
+    });
+    const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+    this.#running.push({ name, child, logFile, exited });
+    child.stdout?.pipe(output, { end: false });
+    const address = readAddress(child, output);
+    child.once("exit", (code, killedBy) => {
+      output.end();
+      if (!this.#stopping)
+        this.#fail(
+          new OneDataError("config.problems", `${name} ended with ${killedBy ?? `code ${code}`}; the end of ${logFile}:\n${tailOf(logFile)}`),
+        );
+    });
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<never>((_, reject) => {
+      timer = setTimeout(
+        () => reject(new OneDataError("config.problems", `${name} was not ready after ${START_TIMEOUT_MS / 1000} s; see ${logFile}`)),
+        START_TIMEOUT_MS,
+      );
+    });
+    try {
+      return { address: await Promise.race([address, timeout, this.failed]) };
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Front door first: what it still accepts is worked off by the others. A process that does not end in time is killed. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    for (const { child, exited } of [...this.#running].reverse()) {
+      if (child.exitCode !== null || child.signalCode !== null) continue;
+      child.kill("SIGTERM");
+      const timer = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
+      await exited;
+      clearTimeout(timer);
+    }
+  }
+}
+
+/** Log lines are JSON; the one that says `ready` carries the address. */
+function readAddress(child: ChildProcess, output: WriteStream): Promise<string> {
+  return new Promise((resolve) => {
+    let pending = "";
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      output.write(text);
+      pending += text;
+      const lines = pending.split("\n");
+      pending = lines.pop() ?? "";
+      for (const line of lines) {
+        const ready = readReady(line);
+        if (ready !== undefined) resolve(ready);
+      }
+    });
+  });
+}
+
+function readReady(line: string): string | undefined {
+  try {
+    const entry: unknown = JSON.parse(line);
+    if (typeof entry !== "object" || entry === null || !("message" in entry) || entry.message !== "ready") return undefined;
+    if ("url" in entry && typeof entry.url === "string") return entry.url;
+    return "address" in entry && typeof entry.address === "string" ? entry.address : "";
+  } catch {
+    return undefined;
+  }
+}
+
+const isSource = import.meta.url.endsWith(".ts");
+const nodeArguments = (): string[] =>
+  isSource ? ["--conditions=source", "--import", pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href] : [];
+const entryOf = (module: string): string =>
+  fileURLToPath(new URL(isSource ? module : module.replace("/src/", "/dist/").replace(/\.ts$/, ".js"), import.meta.url));
+const tailOf = (file: string): string => readFileSync(file, "utf8").split("\n").slice(-12).join("\n");
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return signal.aborted ? Promise.resolve() : new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
