@@ -17,10 +17,11 @@ export function chooseOsUser(): OsUser | undefined {
   return user;
 }
 
-/** Whether the user can read and enter `path`, tried as that user. */
-export function reachable(path: string, user: OsUser | undefined): boolean {
-  return spawnSync("/bin/sh", ["-c", '[ -r "$1" ] && { [ ! -d "$1" ] || cd "$1"; }', "sh", path], asUser(user)).status === 0;
-}
+/** Whether the user can read the file, tried as that user. */
+export const reachable = (file: string, user: OsUser | undefined): boolean => spawnSync("/bin/sh", ["-c", '[ -r "$1" ]', "sh", file], asUser(user)).status === 0;
+
+/** Whether the user can pass through the folder, tried as that user. */
+export const enterable = (folder: string, user: OsUser | undefined): boolean => spawnSync("/bin/sh", ["-c", 'cd "$1"', "sh", folder], asUser(user)).status === 0;
 
 export const asUser = (user: OsUser | undefined): { uid?: number; gid?: number; cwd: string } =>
   user === undefined ? { cwd: "/" } : { uid: user.uid, gid: user.gid, cwd: "/" };

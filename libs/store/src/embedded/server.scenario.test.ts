@@ -1,4 +1,3 @@
-import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +8,6 @@ import { openEmbeddedPostgres } from "./server.ts";
 let dataDir: string;
 beforeEach(() => {
   dataDir = mkdtempSync(join(tmpdir(), "onedata-embedded-"));
-  spawnSync("chmod", ["755", dataDir]);
 });
 afterEach(() => rmSync(dataDir, { recursive: true, force: true }));
 

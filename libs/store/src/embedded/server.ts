@@ -9,7 +9,7 @@
  */
 import { execFile, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { chmodSync, chownSync, cpSync, existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, cpSync, existsSync, mkdirSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -17,7 +17,7 @@ import { promisify } from "node:util";
 import { OneDataError } from "@onedata/core";
 import postgres from "postgres";
 import { findBinaries } from "./binaries.ts";
-import { asUser, chooseOsUser, type OsUser, reachable } from "./os-user.ts";
+import { asUser, chooseOsUser, enterable, type OsUser, reachable } from "./os-user.ts";
 import { toPostgresConf } from "./settings.ts";
 
 export type EmbeddedPostgresOptions = {
@@ -204,13 +204,19 @@ function reachableBinaries(user: OsUser | undefined): string {
   return copy;
 }
 
-/** `dataDir`, or for root a folder under /var/lib when the server's user cannot enter `dataDir`. Never a temp folder: data must survive. */
+/**
+ * `dataDir`, opened for passing through (not for listing) if it is ours and closed; or for root a folder under /var/lib when a folder above it is closed to
+ * the server's user. Never a temp folder: data must survive.
+ */
 function reachableDataDir(dataDir: string, user: OsUser | undefined, log: (message: string) => void): string {
   mkdirSync(dataDir, { recursive: true });
-  if (reachable(dataDir, user)) return dataDir;
+  if (enterable(dataDir, user)) return dataDir;
+  const { uid, mode } = statSync(dataDir);
+  if (uid === process.getuid?.()) chmodSync(dataDir, (mode & 0o777) | 0o011);
+  if (enterable(dataDir, user)) return dataDir;
   const other = join("/var/lib/onedata", createHash("sha256").update(dataDir).digest("hex").slice(0, 12));
   mkdirSync(other, { recursive: true });
-  if (!reachable(other, user)) throw new OneDataError("config.problems", `the OS user ${user?.name ?? "of this process"} can enter neither ${dataDir} nor ${other}; choose another folder`);
+  if (!enterable(other, user)) throw new OneDataError("config.problems", `the OS user ${user?.name ?? "of this process"} can enter neither ${dataDir} nor ${other}; choose another folder`);
   log(`database: the OS user ${user?.name ?? ""} cannot enter ${dataDir}, so the data lies in ${other}`);
   return other;
 }
