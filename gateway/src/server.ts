@@ -3,7 +3,9 @@
  * Duty: wiring, the second's rhythm of refreshes, the order of stopping. Non-duty: reading configuration (`main.ts`), the facade's routes.
  * Invariant of stopping: no new requests, then every answer, then the last commit and its figures, then the loops. The caller disposes the store.
  */
+import type { CaptureServiceDefinition } from "@onedata/contracts";
 import { type TenantId, toTenantId } from "@onedata/core";
+import type { Implementation } from "@onedata/mesh";
 import {
   addCaptured, captureGroup, ensureInstallationValue, findCapturePipeline, findClientBySubject, interruptSilentImports, openWaker, readClients, readEventStates, readPipelineStamps,
   readTenantFigures, stampOf, type Store,
@@ -15,6 +17,7 @@ import { createDirectory, type Directory } from "./auth/directory.ts";
 import { createTokenEndpoint, type TokenEndpoint } from "./auth/token-endpoint.ts";
 import { type Capture, createCapture, DEFAULT_MAX_EVENT_BYTES } from "./capture/capture.ts";
 import { createCaptureHandler } from "./capture/capture-route.ts";
+import { createCaptureService } from "./capture/capture-service.ts";
 import { createPipelines } from "./capture/pipelines.ts";
 import { createQuotas } from "./capture/quotas.ts";
 import { createCaptureWriter, type WriterStats } from "./capture/writer.ts";
@@ -49,8 +52,9 @@ export interface Gateway {
   run(signal: AbortSignal): Promise<void>;
   /** Resolves when it listens. */
   readonly address: Promise<HttpAddress>;
-  /** For RPC faces in this process. */
   readonly capture: Capture;
+  /** The same over RPC, for whoever hosts services in this process. */
+  readonly captureService: Implementation<typeof CaptureServiceDefinition>;
   readonly stats: WriterStats;
 }
 
@@ -127,7 +131,7 @@ export function createGateway(ports: GatewayPorts): Gateway {
     await waker?.[Symbol.asyncDispose]();
   }
 
-  return { run, address, capture, stats: writer.stats };
+  return { run, address, capture, captureService: createCaptureService(capture, waits), stats: writer.stats };
 }
 
 type Started = { readonly server: ReturnType<typeof createHttpServer>; readonly changes: AsyncDisposable };

@@ -26,8 +26,8 @@ export type Captured = { readonly id: EventId; readonly duplicate: boolean; read
 export type CaptureResult = Captured | OneDataError;
 
 export interface Capture {
-  /** Captures events of one pipeline in one commit. `done` is called once; an error concerns all of them. */
-  capture(tenantId: TenantId, pipeline: string, inputs: readonly CaptureInput[], done: (error: OneDataError | undefined, results: readonly CaptureResult[]) => void): void;
+  /** Captures events of one pipeline in one commit. `done` is called once; an error concerns all of them. Atomic: one that fails its checks keeps all of them out. */
+  capture(tenantId: TenantId, pipeline: string, inputs: readonly CaptureInput[], done: (error: OneDataError | undefined, results: readonly CaptureResult[]) => void, atomic?: boolean): void;
 }
 
 export type CaptureOptions = { readonly pipelines: Pipelines; readonly quotas: Quotas; readonly writer: CaptureWriter; readonly maxEventBytes: number };
@@ -38,7 +38,7 @@ const MAX_DEPTH = 64;
 const MAX_TRIES = 4;
 
 type Done = (error: OneDataError | undefined, results: readonly CaptureResult[]) => void;
-type Call = { readonly tenantId: TenantId; readonly name: string; readonly inputs: readonly CaptureInput[]; readonly done: Done; tries: number };
+type Call = { readonly tenantId: TenantId; readonly name: string; readonly inputs: readonly CaptureInput[]; readonly done: Done; readonly atomic: boolean; tries: number };
 
 export function createCapture({ pipelines, quotas, writer, maxEventBytes }: CaptureOptions): Capture {
   const limits = { maxBytes: Math.min(maxEventBytes, HARD_MAX_RECORD_BYTES), maxDepth: MAX_DEPTH };
@@ -75,8 +75,8 @@ export function createCapture({ pipelines, quotas, writer, maxEventBytes }: Capt
       events.push(event);
       bytes += event.bytes ?? 0;
     }
-    if (events.length === 0) {
-      call.done(undefined, checked.map((event) => (event instanceof OneDataError ? event : OVERTAKEN)));
+    if (events.length === 0 || (call.atomic && events.length < checked.length)) {
+      call.done(undefined, checked.map((event) => (event instanceof OneDataError ? event : NOT_WRITTEN)));
       return;
     }
     if (call.tries === 0) quotas.admit(call.tenantId, events.length, bytes);
@@ -124,11 +124,14 @@ export function createCapture({ pipelines, quotas, writer, maxEventBytes }: Capt
   }
 
   return {
-    capture(tenantId, name, inputs, done) {
-      start({ tenantId, name, inputs: inputs.map(withEnvelope), done, tries: 0 });
+    capture(tenantId, name, inputs, done, atomic = false) {
+      start({ tenantId, name, inputs: inputs.map(withEnvelope), done, atomic, tries: 0 });
     },
   };
 }
+
+/** What a good event of an atomic call gets when another one is bad. */
+export const NOT_WRITTEN = new OneDataError("request.invalid", "not captured, because another event of the call is invalid");
 
 const OVERTAKEN = new OneDataError("pipeline.conflict", "the pipeline keeps changing while the event is checked: try again");
 

@@ -1,0 +1,57 @@
+/** The gateway process: database, the way to the control plane, the front door until the signal. */
+import { CaptureServiceDefinition } from "@onedata/contracts";
+import { OneDataError } from "@onedata/core";
+import { bySharedSecret, type ConfigOf, createServiceHost, listen, type Logger, openTransport, setting, type Transport } from "@onedata/mesh";
+import { openStore } from "@onedata/store";
+import { createFacade } from "./facade.ts";
+import { createGateway, type GatewayAuth } from "./server.ts";
+
+export const gatewaySchema = {
+  database: setting.secret({ doc: "postgres://… of the platform's database" }),
+  control: setting.text({ doc: "address of the control plane, e.g. dns:///control:7443" }),
+  meshSecret: setting.secret({ doc: "shared by all workloads of an installation", minLength: 16 }),
+  auth: setting.oneOf(["own:", "kong:"], { doc: "who issues tokens: own: this installation, kong: Kong in front of it", default: "own:" }),
+  kongSecret: setting.optional(setting.secret({ doc: "with auth=kong: what Kong sends as x-onedata-gateway-secret", minLength: 16 })),
+  host: setting.text({ doc: "address to listen on", default: "127.0.0.1" }),
+  port: setting.port({ doc: "port of the REST API; 0 takes any free one", default: 8080 }),
+  listen: setting.text({ doc: "host:port of CaptureService over gRPC; port 0 takes any free one", default: "127.0.0.1:0" }),
+};
+
+export async function runGateway(config: ConfigOf<typeof gatewaySchema>, log: Logger, signal: AbortSignal): Promise<void> {
+  const auth = toAuth(config);
+  await using store = openStore(config.database, { applicationName: "onedata-gateway" });
+  await using control = await openTransport(config.control);
+  const gateway = createGateway({
+    store,
+    auth,
+    log,
+    facade: createFacade({ transportOf: () => control, client: { caller: "gateway", meshSecret: config.meshSecret } }),
+    listen: { host: config.host, port: config.port },
+    checks: { control: () => checkAnswers(control, config.meshSecret) },
+  });
+  const host = createServiceHost({ authenticate: bySharedSecret(config.meshSecret), onInternalError: (error, at) => log.error("unexpected error", { ...at, error }) });
+  await using rpc = await listen(host.add(CaptureServiceDefinition, gateway.captureService), config.listen);
+  const running = gateway.run(signal);
+  gateway.address.then(
+    (address) => log.info("ready", { url: address.url, rpc: rpc.address }),
+    () => undefined, // `running` rejects with the same
+  );
+  await running;
+}
+
+function toAuth({ auth, kongSecret }: ConfigOf<typeof gatewaySchema>): GatewayAuth {
+  if (auth === "own:") return { kind: "own" };
+  if (kongSecret === undefined) throw new OneDataError("config.problems", "auth=kong: needs ONEDATA_KONG_SECRET (--kong-secret): without it anybody who reaches this port could pretend to be Kong");
+  return { kind: "kong", sharedSecret: kongSecret };
+}
+
+const UNREACHED: readonly string[] = ["service.unavailable", "service.lost", "request.timeout"];
+
+/** Any answer will do, also a refusal: this call names no tenant. */
+async function checkAnswers(control: Transport, meshSecret: string): Promise<void> {
+  try {
+    await control.unary("/onedata.tenant.v1.TenantService/GetTenant", new Uint8Array(), { metadata: { "x-onedata-mesh-secret": meshSecret }, signal: AbortSignal.timeout(2_000), timeoutMs: 2_000 });
+  } catch (error) {
+    if (UNREACHED.includes(OneDataError.from(error).code)) throw error;
+  }
+}
