@@ -8,8 +8,8 @@ import {
 } from "@onedata/contracts";
 import { OneDataError } from "@onedata/core";
 import type { Client, ServiceHost } from "@onedata/mesh";
-import type { Store } from "@onedata/store";
-import { createSecretBox } from "@onedata/store/control";
+import { type Store, sweep } from "@onedata/store";
+import { createSecretBox, finishImports } from "@onedata/store/control";
 import { createCatalogue, type DescribedService } from "./catalogue/catalogue.ts";
 import { createLab } from "./lab/lab.ts";
 import { pause } from "./pause.ts";
@@ -39,7 +39,7 @@ export type ControlPorts = {
 export interface Control {
   /** Registers every service of control with a host. */
   addTo(host: ServiceHost): void;
-  /** Keeps the catalogue fresh and removes deleted pipelines, until aborted. Never rejects for what the next round may mend. */
+  /** Keeps the catalogue fresh, removes deleted pipelines, notes finished imports, and does the database's upkeep, until aborted. Never rejects for what the next round may mend. */
   run(signal: AbortSignal): Promise<void>;
 }
 
@@ -47,6 +47,8 @@ const REFRESH_MS = 30_000;
 /** Until all services have answered once: at start they come up together. */
 const FIRST_REFRESH_MS = 500;
 const SWEEP_MS = 2_000;
+/** Partitions ahead, old idempotency keys, stranded lanes. */
+const UPKEEP_MS = 60_000;
 const GRACE_SECONDS = 10;
 
 export function createControl(ports: ControlPorts): Control {
@@ -80,7 +82,12 @@ export function createControl(ports: ControlPorts): Control {
         }),
         repeat("deleted pipelines could not be swept", ports, signal, async () => {
           await sweepDeleted(sql, { graceSeconds: GRACE_SECONDS, signal });
+          await finishImports(sql);
           return SWEEP_MS;
+        }),
+        repeat("the database's upkeep failed", ports, signal, async () => {
+          await sweep(sql, signal);
+          return UPKEEP_MS;
         }),
       ]);
     },

@@ -5,6 +5,7 @@ import type { Implementation, ResponseInit } from "@onedata/mesh";
 import type { Sql } from "@onedata/store";
 import { cancelImport, getImportProgress, type ImportProgress, listImportProgress, listRejects } from "@onedata/store/control";
 import { BIG, fromToken, toActor, toLimit, toToken } from "./call.ts";
+import { since } from "./waiting-for.ts";
 
 type ImportMessage = ResponseInit<(typeof ImportServiceDefinition)["methods"]["getImport"]>;
 type Served = Omit<Implementation<typeof ImportServiceDefinition>, "uploadImport">;
@@ -47,6 +48,12 @@ function toMessage(row: ImportProgress): ImportMessage {
     resumeFrom: row.state === "interrupted" ? { byte: row.sourceBytes, line: row.sourceLines } : undefined,
     createdAt: row.createdAt,
     doneAt: row.state === "done" ? row.finishedAt : undefined,
-    waitingFor: row.reason ?? (row.state === "processing" ? `${waiting.toLocaleString("en-US")} of ${row.accepted.toLocaleString("en-US")} records are not finished` : ""),
+    waitingFor: describeWaiting(row, waiting),
   };
+}
+
+function describeWaiting({ state, reason, paused, accepted }: ImportProgress, waiting: number): string {
+  if (reason !== undefined) return reason;
+  if (paused !== undefined && waiting > 0) return `the pipeline is paused${paused.by === undefined ? "" : ` by ${paused.by}`} ${since(paused.at)}${paused.reason === undefined ? "" : `: ${paused.reason}`}`;
+  return state === "processing" ? `${waiting.toLocaleString("en-US")} of ${accepted.toLocaleString("en-US")} records are not finished` : "";
 }

@@ -76,7 +76,7 @@ describe("PipelineService", () => {
   it("refuses unknown members, cycles, duplicate names and wrong schemas", async () => {
     const cases: [string, string, string][] = [
       ["name: p\nstepz: []\n", "/stepz", "spec.unknown_member"],
-      ["name: p\nname: q\n", "", "spec.duplicate_member"],
+      ["name: p\nname: q\n", "/name", "spec.duplicate_member"],
       ["name: p\nsteps:\n  - { id: a, use: record.map, needs: [b], with: { set: { x: '1' } } }\n  - { id: b, use: record.map, needs: [a], with: { set: { x: '1' } } }\n", "/steps/0/needs", "spec.cycle"],
       ["name: p\ninput: { ordering: 'a +' }\n", "/input/ordering", "expression.invalid"],
       ["name: p\nsteps: [\n", "", "spec.malformed"],

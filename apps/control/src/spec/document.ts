@@ -8,7 +8,7 @@
  */
 import { ExactNumber, type Json, type JsonObject, setMember, toPointer } from "@onedata/core";
 import { locateJsonError, survivesAsDouble } from "@onedata/formats";
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type Scalar } from "yaml";
+import { isAlias, isMap, isScalar, isSeq, Lexer, LineCounter, type Node, parseDocument, type Scalar } from "yaml";
 
 export type SpecProblem = { readonly pointer: string; readonly code: string; readonly detail: string; readonly line: number };
 
@@ -23,6 +23,8 @@ export type SpecDocument = {
 export const MAX_SPEC_BYTES = 256 * 1024;
 const MAX_DEPTH = 64;
 const MAX_VALUES = 50_000;
+const MAX_TOKENS = 80_000;
+const MAX_INDENT = 400;
 
 export function readDocument(text: string, mediaType: string): SpecDocument {
   const bytes = Buffer.byteLength(text, "utf8");
@@ -31,20 +33,50 @@ export function readDocument(text: string, mediaType: string): SpecDocument {
     const error = locateJsonError(text);
     if (error !== undefined) return refused({ code: "spec.malformed", detail: `not valid JSON: ${error.message}; to send YAML, say Content-Type: application/yaml`, line: error.line });
   }
+  const excess = findExcess(text);
+  if (excess !== undefined) return refused(excess);
   const lines = new LineCounter();
   const reader = new DocumentReader(lines);
   try {
     // JSON is YAML's flow style, so one parser gives the places of both.
-    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true, version: "1.2", stringKeys: false });
-    for (const error of document.errors) {
-      reader.problem([], error.code === "DUPLICATE_KEY" ? "spec.duplicate_member" : "spec.malformed", error.code === "DUPLICATE_KEY" ? "this name stands twice in one object; remove one" : error.message, error.pos[0]);
-    }
+    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false, version: "1.2", logLevel: "error" });
+    for (const error of document.errors) reader.problem([], "spec.malformed", error.message, error.pos[0]);
     const value = reader.problems.length > 0 ? null : reader.value(document.contents, []);
     return { value: reader.problems.length > 0 ? undefined : value, problems: reader.problems, lineOf: (pointer) => reader.lineOf(pointer) };
   } catch (error) {
     if (error instanceof RangeError) return refused({ code: "spec.too_deep", detail: `nested deeper than ${MAX_DEPTH} levels`, line: 0 });
     throw error;
   }
+}
+
+/**
+ * The parser is recursive: deep text overflows its stack, and close to the end of the stack a regular expression that is compiled there ends the whole
+ * process. So depth is bounded over the lexer's tokens, which is linear (0.3 s for the worst 256 KiB) and stops at the first excess.
+ */
+function findExcess(text: string): Omit<SpecProblem, "pointer"> | undefined {
+  let line = 1;
+  let flow = 0;
+  let tokens = 0;
+  /** Block structures opened in this line: `- - - a`. */
+  let compact = 0;
+  for (const token of new Lexer().lex(text)) {
+    tokens += 1;
+    if (tokens > MAX_TOKENS) return { code: "spec.too_large", detail: `more than ${MAX_TOKENS} symbols; a spec is far smaller`, line };
+    if (token === "[" || token === "{") flow += 1;
+    else if (token === "]" || token === "}") flow = Math.max(flow - 1, 0);
+    else if (flow === 0 && (token === "-" || token === "?" || token === ":")) compact += 1;
+    else if (token.startsWith("\n") || token.startsWith("\r")) compact = 0;
+    else if (/^ +$/.test(token) && token.length > MAX_INDENT) return { code: "spec.too_deep", detail: `more than ${MAX_INDENT} blanks in a row`, line };
+    if (flow > MAX_DEPTH || compact > MAX_DEPTH) return { code: "spec.too_deep", detail: `nested deeper than ${MAX_DEPTH} levels`, line };
+    line += countLines(token);
+  }
+  return undefined;
+}
+
+function countLines(token: string): number {
+  let lines = 0;
+  for (let at = token.indexOf("\n"); at >= 0; at = token.indexOf("\n", at + 1)) lines += 1;
+  return lines;
 }
 
 const refused = (problem: Omit<SpecProblem, "pointer">): SpecDocument => ({ value: undefined, problems: [{ pointer: "", ...problem }], lineOf: () => 0 });
@@ -98,6 +130,8 @@ class DocumentReader {
 
   #object(pairs: readonly { readonly key: unknown; readonly value: unknown }[], path: Path): JsonObject {
     const object: JsonObject = {};
+    // Not the parser's own check: it compares every name with every other.
+    const names = new Set<string>();
     for (const { key, value } of pairs) {
       const offset = isScalar(key) ? key.range?.[0] : undefined;
       if (!isScalar(key)) {
@@ -105,6 +139,8 @@ class DocumentReader {
         continue;
       }
       const name = typeof key.value === "string" ? key.value : (key.source ?? String(key.value));
+      if (names.has(name)) this.problem([...path, name], "spec.duplicate_member", "this name stands twice in one object; remove one", offset);
+      names.add(name);
       if (offset !== undefined) this.#offsets.set(toPointer([...path, name]), offset);
       setMember(object, name, this.value(value, [...path, name]));
     }

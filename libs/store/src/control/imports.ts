@@ -21,6 +21,8 @@ export type ImportProgress = {
   readonly sourceLines: number;
   readonly createdAt: Date;
   readonly finishedAt: Date | undefined;
+  /** Who paused its pipeline, when and why; undefined unless it is paused. */
+  readonly paused: { readonly by: string | undefined; readonly at: Date; readonly reason: string | undefined } | undefined;
 };
 
 export type RejectRow = { readonly line: number; readonly code: string; readonly message: string; readonly excerpt: string };
@@ -46,7 +48,8 @@ export async function cancelImport(sql: Sql, tenantId: TenantId, actor: Actor, i
     if (row === undefined) throw notFound();
     if (row.state === "received") throw new OneDataError("import.conflict", "the import was received whole; pause or discard the pipeline's backlog instead");
     if (row.state !== "cancelled") {
-      await tx`update onedata.imports set state = 'cancelled', reason = ${`cancelled by ${actor.name}`}, updated_at = now() where tenant_id = ${tenantId} and id = ${id}`;
+      const reason = `cancelled by ${actor.name}`;
+      await tx`update onedata.imports set state = 'cancelled', reason = ${reason}, updated_at = now() where tenant_id = ${tenantId} and id = ${id}`;
       await recordChange(tx, tenantId, actor, { action: "CancelImport", subject: `imports/${id}` });
     }
     return getImportProgress(tx, tenantId, id);
@@ -67,6 +70,14 @@ export async function* listRejects(sql: Sql, tenantId: TenantId, id: bigint, sig
   }
 }
 
+/** For the sweep, over all tenants: notes the time when the last event of an import that was received whole is final. Returns how many. */
+export async function finishImports(sql: Sql): Promise<number> {
+  const result = await sql`
+    update onedata.imports i set finished_at = now() where i.state = 'received' and i.finished_at is null
+       and i.accepted <= (select coalesce(sum(t.delivered + t.filtered + t.dead), 0) from onedata.tallies t where t.owner_id = i.id)`;
+  return result.count;
+}
+
 async function selectImports(
   sql: Sql | Transaction,
   tenantId: TenantId,
@@ -75,6 +86,7 @@ async function selectImports(
   const condition = "id" in which ? sql`i.id = ${which.id}` : sql`i.id < ${which.before ?? 9223372036854775807n} ${which.pipelineId === undefined ? sql`` : sql`and i.pipeline_id = ${which.pipelineId}`}`;
   const rows = await sql<ImportRecord[]>`
     select i.id, coalesce(p.name, '') as pipeline, i.state, i.reason, i.accepted, i.rejected, i.source_bytes, i.source_lines, i.created_at, i.finished_at,
+           p.state as pipeline_state, p.reason as pipeline_reason, p.state_changed_by, p.state_changed_at,
            coalesce(t.delivered, 0)::bigint as delivered, coalesce(t.filtered, 0)::bigint as filtered, coalesce(t.dead, 0)::bigint as dead
       from onedata.imports i
       left join onedata.pipelines p on p.id = i.pipeline_id
@@ -94,6 +106,10 @@ async function selectImports(
     sourceLines: Number(row.source_lines),
     createdAt: row.created_at,
     finishedAt: row.finished_at ?? undefined,
+    paused:
+      row.pipeline_state === "paused" && row.state_changed_at !== null
+        ? { by: row.state_changed_by ?? undefined, at: row.state_changed_at, reason: row.pipeline_reason ?? undefined }
+        : undefined,
   }));
 }
 
@@ -116,4 +132,8 @@ type ImportRecord = {
   dead: bigint;
   created_at: Date;
   finished_at: Date | null;
+  pipeline_state: string | null;
+  pipeline_reason: string | null;
+  state_changed_by: string | null;
+  state_changed_at: Date | null;
 };

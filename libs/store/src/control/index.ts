@@ -7,7 +7,7 @@ export { type DeadLetterGroupRow, type DeadLetterPage, type DeadLetterRow, group
 export {
   type EventAttempt, type EventDeadLetter, type EventPage, type EventRow, type EventState, type EventSummary, type EventWait, getEvent, listEvents, listFinished, listOpenBatches, readLastPayloads, stateOf,
 } from "./events.ts";
-export { cancelImport, getImportProgress, type ImportProgress, type ImportState, listImportProgress, listRejects, type RejectRow } from "./imports.ts";
+export { cancelImport, finishImports, getImportProgress, type ImportProgress, type ImportState, listImportProgress, listRejects, type RejectRow } from "./imports.ts";
 export { createLookups, deleteLookup, getLookup, listLookups, type LookupRecord, type LookupRow, type Lookups, putLookup, type TenantLookups } from "./lookups.ts";
 export { listOutputs, type OutputCursor, type OutputRow, OUTPUTS_SINK } from "./outputs.ts";
 export {
