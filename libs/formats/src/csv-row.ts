@@ -1,5 +1,6 @@
 /** CSV rows: fields of a record's text, and the JSON object they make under their columns. */
 import { type Json, type JsonObject, OneDataError, setMember } from "@onedata/core";
+import type { Fault } from "./json-check.ts";
 
 /** What an empty field becomes: the empty string, null, or no member at all. */
 export type EmptyAs = "string" | "null" | "omit";
@@ -50,11 +51,11 @@ export function toColumns(names: readonly string[], rename: Readonly<Record<stri
   return columns;
 }
 
-/** Throws `import.row_malformed` when the number of fields is not that of the columns. */
-export function createRowReader(columns: readonly string[], delimiter: string, emptyAs: EmptyAs): (fields: readonly string[]) => Row {
+/** A fault `import.row_malformed` when the number of fields is not that of the columns. */
+export function createRowReader(columns: readonly string[], delimiter: string, emptyAs: EmptyAs): (fields: readonly string[]) => Row | Fault {
   const keys = columns.map((name) => `${JSON.stringify(name)}:`);
   return (fields) => {
-    if (fields.length !== columns.length) throw wrongCount(fields, columns, delimiter);
+    if (fields.length !== columns.length) return wrongCount(fields, columns, delimiter);
     const value: JsonObject = {};
     let text = "{";
     for (let i = 0; i < columns.length; i++) {
@@ -68,12 +69,12 @@ export function createRowReader(columns: readonly string[], delimiter: string, e
   };
 }
 
-function wrongCount(fields: readonly string[], columns: readonly string[], delimiter: string): OneDataError {
+function wrongCount(fields: readonly string[], columns: readonly string[], delimiter: string): Fault {
   const shown = delimiter === "\t" ? "tab" : `"${delimiter}"`;
   const counts = `the row has ${fields.length} ${fields.length === 1 ? "field" : "fields"}, the header names ${columns.length}`;
   const advice =
     fields.length > columns.length
       ? `put a field that holds a ${shown} in double quotes`
       : `the first missing one is "${columns[fields.length] ?? ""}"; write an empty field for each, and check that the delimiter is ${shown}`;
-  return new OneDataError("import.row_malformed", `${counts}: ${advice}`);
+  return { code: "import.row_malformed", message: `${counts}: ${advice}` };
 }

@@ -14,7 +14,7 @@
 import { OneDataError } from "@onedata/core";
 import { ByteWindow } from "./byte-window.ts";
 import { createRowReader, type EmptyAs, type Row, splitFields, toColumns } from "./csv-row.ts";
-import { decodeUtf8, type JsonLimits } from "./json-check.ts";
+import { decodeUtf8, type Fault, type JsonLimits, tryUtf8 } from "./json-check.ts";
 import { resolveLimits, tooLarge, toReject } from "./line-check.ts";
 import { excerptOf, readStream, type Splitter, type StreamItem, type StreamOptions } from "./record-stream.ts";
 
@@ -43,6 +43,10 @@ const LF = 0x0a;
 const CR = 0x0d;
 const QUOTE = 0x22;
 const DELIMITERS: readonly CsvDelimiter[] = [",", ";", "\t", "|"];
+const TEXT_BEHIND_QUOTE: Fault = {
+  code: "import.row_malformed",
+  message: "text stands behind a closing quote: quote the whole field, and double a quote that belongs to the text",
+};
 const MAX_REREAD = { factor: 4, bytes: 4 * 1024 * 1024 } as const;
 
 const states = { fieldStart: 0, unquoted: 1, quoted: 2, closed: 3, closedReturn: 4, bad: 5 } as const;
@@ -54,7 +58,7 @@ export class CsvSplitter implements Splitter {
   readonly #window: ByteWindow;
   #delimiter: CsvDelimiter | undefined;
   #headerPending: boolean;
-  #readRow: ((fields: readonly string[]) => Row) | undefined;
+  #readRow: ((fields: readonly string[]) => Row | Fault) | undefined;
   /** The line where the record at `window.start` begins. */
   #line: number;
   #atStart: boolean;
@@ -197,26 +201,19 @@ export class CsvSplitter implements Splitter {
     this.#begin(next, this.#line + this.#lineEnds + 1);
     if (record.byteLength === 0) return;
     if (this.#headerPending) return this.#readHeader(record, state);
-    try {
-      if (state === states.bad)
-        throw new OneDataError(
-          "import.row_malformed",
-          "text stands behind a closing quote: quote the whole field, and double a quote that belongs to the text",
-        );
-      const { text, value } = this.#toRow(record);
-      if (text.length * 3 > this.#limits.maxBytes && Buffer.byteLength(text) > this.#limits.maxBytes)
-        items.push(tooLarge(record, place, this.#limits));
-      else items.push({ kind: "record", text, value, line: place.line, byteEnd: place.byteEnd });
-    } catch (error) {
-      items.push(toReject(error, record, place));
-    }
+    const row = state === states.bad ? TEXT_BEHIND_QUOTE : this.#toRow(record);
+    if ("code" in row) items.push(toReject(row, record, place));
+    else if (row.text.length * 3 > this.#limits.maxBytes && Buffer.byteLength(row.text) > this.#limits.maxBytes) {
+      items.push(tooLarge(record, place, this.#limits));
+    } else items.push({ kind: "record", text: row.text, value: row.value, line: place.line, byteEnd: place.byteEnd });
   }
 
-  #toRow(record: Uint8Array): Row {
-    const fields = splitFields(decodeUtf8(record), this.#delimiter ?? ",");
+  #toRow(record: Uint8Array): Row | Fault {
+    const decoded = tryUtf8(record);
+    if (typeof decoded !== "string") return decoded;
     // Without a header and without columns the first row cannot be named; the constructor has excluded that.
     if (this.#readRow === undefined) throw new OneDataError("internal", "csv: a row before its columns");
-    return this.#readRow(fields);
+    return this.#readRow(splitFields(decoded, this.#delimiter ?? ","));
   }
 
   /** Rejects the line where the record began, and goes on behind it: or behind all of the record, when re-reading has become too much. */

@@ -3,7 +3,7 @@
  * Valid JSON holds no raw U+0000-U+001F but tab, line feed and carriage return, so the store may separate payloads with other control characters.
  */
 import { isUtf8 } from "node:buffer";
-import { type Json, OneDataError } from "@onedata/core";
+import { type ErrorCode, type Json, OneDataError } from "@onedata/core";
 import { parseJson } from "./json.ts";
 import { locateJsonError } from "./json-error.ts";
 
@@ -28,28 +28,40 @@ export function checkJsonBytes(bytes: Uint8Array, limits: JsonLimits = DEFAULT_J
 
 /** Like `checkJsonBytes`, for text that is already decoded and small enough. */
 export function checkJsonText(text: string, limits: JsonLimits = DEFAULT_JSON_LIMITS): CheckedJson {
+  const checked = tryJsonText(text, limits);
+  if ("code" in checked) throw new OneDataError(checked.code, checked.message);
+  return checked;
+}
+
+/** A fault as a value: a stream of broken lines must not pay for a stack trace each. */
+export type Fault = { readonly code: ErrorCode; readonly message: string };
+
+export function tryJsonText(text: string, limits: JsonLimits): CheckedJson | Fault {
   if (depthExceeds(text, limits.maxDepth)) {
-    throw new OneDataError("capture.json_malformed", `the payload is nested deeper than ${limits.maxDepth} levels: flatten it`);
+    return { code: "capture.json_malformed", message: `the payload is nested deeper than ${limits.maxDepth} levels: flatten it` };
   }
   try {
     return { text, value: parseJson(text) };
-  } catch (cause) {
+  } catch {
     const error = text.trim() === "" ? undefined : locateJsonError(text);
-    const where = error === undefined ? "the payload is empty: send one JSON value" : `line ${error.line}, column ${error.column}: ${error.message}`;
-    throw new OneDataError("capture.json_malformed", where, { cause });
+    const message =
+      error === undefined ? "the payload is empty: send one JSON value" : `line ${error.line}, column ${error.column}: ${error.message}`;
+    return { code: "capture.json_malformed", message };
   }
 }
 
 /** Throws `capture.utf8_invalid` with the offset of the first bad byte. A byte order mark is kept as a character. */
 export function decodeUtf8(bytes: Uint8Array): string {
-  if (!isUtf8(bytes)) {
-    const offset = firstInvalidByte(bytes);
-    throw new OneDataError(
-      "capture.utf8_invalid",
-      `byte 0x${(bytes[offset] ?? 0).toString(16).padStart(2, "0")} at offset ${offset} is not UTF-8: convert the text to UTF-8`,
-    );
-  }
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
+  const decoded = tryUtf8(bytes);
+  if (typeof decoded !== "string") throw new OneDataError(decoded.code, decoded.message);
+  return decoded;
+}
+
+export function tryUtf8(bytes: Uint8Array): string | Fault {
+  if (isUtf8(bytes)) return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
+  const offset = firstInvalidByte(bytes);
+  const byte = (bytes[offset] ?? 0).toString(16).padStart(2, "0");
+  return { code: "capture.utf8_invalid", message: `byte 0x${byte} at offset ${offset} is not UTF-8: convert the text to UTF-8` };
 }
 
 /** Bisects: a prefix that is valid up to an unfinished character counts as valid. */

@@ -1,6 +1,5 @@
 /** Turns the bytes of one line into an item, with the limits of the stream. */
-import { OneDataError } from "@onedata/core";
-import { checkJsonText, DEFAULT_JSON_LIMITS, decodeUtf8, HARD_MAX_RECORD_BYTES, type JsonLimits } from "./json-check.ts";
+import { DEFAULT_JSON_LIMITS, type Fault, HARD_MAX_RECORD_BYTES, type JsonLimits, tryJsonText, tryUtf8 } from "./json-check.ts";
 import { EXCERPT_BYTES, excerptOf, type StreamItem, type StreamOptions, type StreamReject } from "./record-stream.ts";
 
 export function resolveLimits(options: StreamOptions): JsonLimits {
@@ -14,20 +13,16 @@ export type Place = { readonly line: number; readonly byteEnd: number };
 /** One JSON value. */
 export function toJsonItem(bytes: Uint8Array, place: Place, limits: JsonLimits): StreamItem {
   if (bytes.byteLength > limits.maxBytes) return tooLarge(bytes, place, limits);
-  try {
-    const { text, value } = checkJsonText(decodeUtf8(bytes), limits);
-    return { kind: "record", text, value, line: place.line, byteEnd: place.byteEnd };
-  } catch (error) {
-    return toReject(error, bytes, place);
-  }
+  const decoded = tryUtf8(bytes);
+  const checked = typeof decoded === "string" ? tryJsonText(decoded, limits) : decoded;
+  if ("code" in checked) return toReject(checked, bytes, place);
+  return { kind: "record", text: checked.text, value: checked.value, line: place.line, byteEnd: place.byteEnd };
 }
 
-/** Rethrows what is no fault of the line. */
-export function toReject(error: unknown, bytes: Uint8Array, place: Place): StreamReject {
-  if (!(error instanceof OneDataError) || error.code === "internal") throw error;
+export function toReject({ code, message }: Fault, bytes: Uint8Array, place: Place): StreamReject {
   // Messages speak of the payload's own lines; here it is one line of a file.
-  const message = error.message.replace(/^line 1, column/, "column").replace(/^the payload/, "the line");
-  return { kind: "reject", line: place.line, byteEnd: place.byteEnd, code: error.code, message, excerpt: excerptOf(bytes) };
+  const said = message.replace(/^line 1, column/, "column").replace(/^the payload/, "the line");
+  return { kind: "reject", line: place.line, byteEnd: place.byteEnd, code, message: said, excerpt: excerptOf(bytes) };
 }
 
 export function tooLarge(bytes: Uint8Array, place: Place, limits: JsonLimits): StreamReject {
