@@ -25,7 +25,7 @@ it("serves the document with an etag, whole or zipped", async () => {
 it("shows the API with everything from this host, and lets no script of another run", async () => {
   const answer = await get("/docs");
   const page = await answer.text();
-  expect(answer.headers.get("content-security-policy")).toContain("script-src 'self';");
+  expect(answer.headers.get("content-security-policy")).toContain("script-src 'self'; style-src 'self';");
   const links = [...page.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, link]) => link ?? "");
   expect(links.filter((link) => !link.startsWith("/"))).toEqual([]);
   for (const link of links) expect([link, (await get(link)).status]).toEqual([link, 200]);

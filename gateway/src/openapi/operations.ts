@@ -16,6 +16,8 @@ export function operationOf(route: Route, schemas: Schemas, tag: string): Schema
   const byHand = HANDWRITTEN[rpc.fullName];
   if (rpc.policy.handwritten !== (byHand !== undefined))
     throw new Error(`openapi: ${rpc.fullName} is hand-written in the contract or in handwritten.ts, not in both`);
+  const gone = byHand?.omit.find((name) => fieldNamed(rpc.input, name) === undefined);
+  if (gone !== undefined) throw new Error(`openapi: ${rpc.fullName} has no field ${gone} any more; see handwritten.ts`);
   const comment = commentOf(rpc.fullName);
   const parameters = [...parametersOf(route, schemas, byHand?.omit ?? []), ...(byHand?.parameters ?? [])];
   const body = byHand?.body ?? bodyOf(route, schemas);

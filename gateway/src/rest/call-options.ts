@@ -5,7 +5,7 @@ import { OneDataError } from "@onedata/core";
 import { type CallOptions, HEADER, type Identity } from "@onedata/mesh";
 import type { Principal } from "../auth/principal.ts";
 
-export const IDEMPOTENCY_KEY = "idempotency-key";
+const IDEMPOTENCY_KEY = "idempotency-key";
 
 export function callOptionsOf({ headers }: IncomingMessage, principal: Principal | undefined, signal: AbortSignal): CallOptions {
   const key = headers[IDEMPOTENCY_KEY];

@@ -15,6 +15,7 @@ import {
   type JsonObject as PlainObject,
   ScalarType,
 } from "@bufbuild/protobuf";
+import { base64Decode } from "@bufbuild/protobuf/wire";
 import { isRawJson } from "@onedata/contracts";
 import { didYouMean, ExactNumber, isJsonObject, type Json, type JsonObject, toPointer, type Violation } from "@onedata/core";
 import { stringifyJson } from "@onedata/formats";
@@ -66,10 +67,9 @@ function shapeField(field: DescField, value: Json, violations: Violation[], path
       return shapeMessage(field.message, value, violations, path);
     case "list": {
       if (!Array.isArray(value)) return wrong(violations, path, "an array", value);
-      return value.map((item, i) => {
-        const at = [...path, i];
-        if (field.listKind === "scalar") return (isRawJson(field) ? stringifyJson(item) : shapeScalar(field.scalar, item, violations, at)) ?? null;
-        return (field.listKind === "enum" ? shapeEnum(field.enum, item, violations, at) : shapeMessage(field.message, item, violations, at)) ?? null;
+      return value.flatMap((item, i): JsonValue[] => {
+        const read = isRawJson(field) ? stringifyJson(item) : shapeItem(field, item, violations, [...path, i]);
+        return read === undefined ? [] : [read];
       });
     }
     case "map": {
@@ -77,17 +77,18 @@ function shapeField(field: DescField, value: Json, violations: Violation[], path
       const entries: PlainObject = {};
       for (const [key, item] of Object.entries(value)) {
         const at = [...path, key];
-        const read =
-          field.mapKind === "scalar"
-            ? shapeScalar(field.scalar, item, violations, at)
-            : field.mapKind === "enum"
-              ? shapeEnum(field.enum, item, violations, at)
-              : shapeMessage(field.message, item, violations, at);
+        const read = shapeItem(field, item, violations, at);
         if (read !== undefined) define(entries, key, read);
       }
       return entries;
     }
   }
+}
+
+/** An element of a list or a value of a map. */
+function shapeItem({ scalar, enum: names, message }: DescField, item: Json, violations: Violation[], path: Path): JsonValue | undefined {
+  if (message !== undefined) return shapeMessage(message, item, violations, path);
+  return names === undefined ? shapeScalar(scalar ?? ScalarType.STRING, item, violations, path) : shapeEnum(names, item, violations, path);
 }
 
 function shapeMessage(desc: DescMessage, value: Json, violations: Violation[], path: Path): JsonValue | undefined {
@@ -127,7 +128,7 @@ function shapeScalar(type: ScalarType, value: Json, violations: Violation[], pat
     case ScalarType.BOOL:
       return typeof value === "boolean" ? value : wrong(violations, path, "true or false", value);
     case ScalarType.BYTES:
-      return typeof value === "string" && /^[A-Za-z0-9+/_-]*={0,2}$/.test(value) ? value : wrong(violations, path, "base64 text", value);
+      return typeof value === "string" && isBase64(value) ? value : wrong(violations, path, "base64 text", value);
     case ScalarType.DOUBLE:
     case ScalarType.FLOAT: {
       const number = typeof value === "string" && value.trim() !== "" ? Number(value) : value instanceof ExactNumber ? value.toDouble() : value;
@@ -147,6 +148,15 @@ function shapeScalar(type: ScalarType, value: Json, violations: Violation[], pat
     case ScalarType.UINT64:
     case ScalarType.FIXED64:
       return shapeInteger(value, 0n, 2n ** 64n - 1n, String, violations, path);
+  }
+}
+
+function isBase64(text: string): boolean {
+  try {
+    base64Decode(text);
+    return true;
+  } catch {
+    return false;
   }
 }
 
