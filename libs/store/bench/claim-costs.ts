@@ -7,7 +7,16 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
-  type CaptureRequest, captureGroup, type ClaimedRun, completeRun, createClaimer, migrate, openEmbeddedPostgres, openStore, registerEngine, type Store,
+  type CaptureRequest,
+  type ClaimedRun,
+  captureGroup,
+  completeRun,
+  createClaimer,
+  migrate,
+  openEmbeddedPostgres,
+  openStore,
+  registerEngine,
+  type Store,
 } from "@onedata/store";
 import { createTestPipeline, createTestTenant } from "@onedata/store/testing";
 
@@ -18,14 +27,25 @@ const only = new Set(process.argv.slice(2));
 const wants = (name: string): boolean => only.size === 0 || only.has(name);
 const payload = JSON.stringify({ id: 123456, customer: "customer-42", price: 12.5, quantity: 3, country: "NO", note: "x".repeat(100) });
 const round = (value: number): number => Math.round(value * 100) / 100;
-const quantile = (values: number[], q: number): number => round([...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))] ?? 0);
+const quantile = (values: number[], q: number): number =>
+  round([...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))] ?? 0);
 
 async function pipelines(store: Store, count: number, options: { ordering?: string; laneClass?: "live" | "bulk" } = {}): Promise<Target[]> {
   const tenantId = await createTestTenant(store.sql);
   const targets: Target[] = [];
   for (let i = 0; i < count; i++) {
-    const made = await createTestPipeline(store.sql, { tenantId, route: "record", ...(options.ordering === undefined ? {} : { ordering: options.ordering }) });
-    targets.push({ tenantId, pipelineId: made.pipelineId, version: 1, laneClass: options.laneClass ?? "live", ordered: options.ordering !== undefined });
+    const made = await createTestPipeline(store.sql, {
+      tenantId,
+      route: "record",
+      ...(options.ordering === undefined ? {} : { ordering: options.ordering }),
+    });
+    targets.push({
+      tenantId,
+      pipelineId: made.pipelineId,
+      version: 1,
+      laneClass: options.laneClass ?? "live",
+      ordered: options.ordering !== undefined,
+    });
   }
   return targets;
 }
@@ -51,7 +71,12 @@ async function drain(stores: readonly Store[], shape: string, limits: { ms: numb
       const claimer = createClaimer(store);
       while (performance.now() - started < limits.ms && times.length < (limits.claims ?? Number.POSITIVE_INFINITY)) {
         const at = performance.now();
-        const run: ClaimedRun | undefined = await claimer.claim({ runId: randomUUID(), owner: incarnations[i] ?? "", deadlineMs: 60_000, engines: incarnations });
+        const run: ClaimedRun | undefined = await claimer.claim({
+          runId: randomUUID(),
+          owner: incarnations[i] ?? "",
+          deadlineMs: 60_000,
+          engines: incarnations,
+        });
         times.push(performance.now() - at);
         if (run === undefined) break;
         counts.events += run.events;
@@ -63,15 +88,28 @@ async function drain(stores: readonly Store[], shape: string, limits: { ms: numb
   );
   const seconds = (performance.now() - started) / 1000;
   return {
-    shape, claims: times.length, "p50 ms": quantile(times, 0.5), "p99 ms": quantile(times, 0.99), "events/claim": Math.round(counts.events / times.length),
-    "lost %": round((100 * counts.lost) / Math.max(1, counts.batches + counts.lost)), "events/s": Math.round(counts.events / seconds),
+    shape,
+    claims: times.length,
+    "p50 ms": quantile(times, 0.5),
+    "p99 ms": quantile(times, 0.99),
+    "events/claim": Math.round(counts.events / times.length),
+    "lost %": round((100 * counts.lost) / Math.max(1, counts.batches + counts.lost)),
+    "events/s": Math.round(counts.events / seconds),
   };
 }
 
 const finish = (store: Store, run: ClaimedRun, engine: string): Promise<unknown> =>
   completeRun(store, {
-    runId: run.runId, engine, wokenBy: "bench", durationMs: 1,
-    batches: run.batches.map((batch) => ({ ...batch, orderedLaneId: batch.ordered ? batch.laneId : undefined, verdicts: new Uint8Array(batch.n).fill(1), counts: { delivered: batch.n, filtered: 0, dead: 0 } })),
+    runId: run.runId,
+    engine,
+    wokenBy: "bench",
+    durationMs: 1,
+    batches: run.batches.map((batch) => ({
+      ...batch,
+      orderedLaneId: batch.ordered ? batch.laneId : undefined,
+      verdicts: new Uint8Array(batch.n).fill(1),
+      counts: { delivered: batch.n, filtered: 0, dead: 0 },
+    })),
   });
 
 const clear = async (store: Store): Promise<void> => {
@@ -131,8 +169,13 @@ async function benchSnapshot(store: Store): Promise<Row[]> {
       if (run !== undefined) await finish(store, run, engine);
     }
     rows.push({
-      shape: `old snapshot, ${dead} dead batches before, 200 lanes`, claims: times.length, "p50 ms": quantile(times, 0.5), "p99 ms": quantile(times, 0.99),
-      "events/claim": Math.round(events / times.length), "lost %": 0, "events/s": Math.round((events * 1000) / (performance.now() - started)),
+      shape: `old snapshot, ${dead} dead batches before, 200 lanes`,
+      claims: times.length,
+      "p50 ms": quantile(times, 0.5),
+      "p99 ms": quantile(times, 0.99),
+      "events/claim": Math.round(events / times.length),
+      "lost %": 0,
+      "events/s": Math.round((events * 1000) / (performance.now() - started)),
     });
     await fill(store, targets, 300, 2);
     await store.sql.unsafe("update onedata.queue set run_id = gen_random_uuid(), state = 'leased'");
@@ -150,31 +193,46 @@ async function benchCapture(store: Store): Promise<Record<string, unknown>[]> {
   const cpu = async (): Promise<number> => {
     // CPU of every Postgres process that this server has now.
     const [row] = await store.sql<{ pids: number[] }[]>`select array_agg(pid) pids from pg_stat_activity`;
-        return (row?.pids ?? []).reduce((sum, pid) => {
+    return (row?.pids ?? []).reduce((sum, pid) => {
       const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
       return sum + (Number(fields[11]) + Number(fields[12])) * 10_000;
     }, 0);
   };
-  for (const [name, targets, size] of [["1 pipeline", one, 1], ["1 pipeline", one, 10], ["1 pipeline", one, 100], ["200 pipelines", many, 10], ["200 pipelines", many, 100]] as const) {
+  for (const [name, targets, size] of [
+    ["1 pipeline", one, 1],
+    ["1 pipeline", one, 10],
+    ["1 pipeline", one, 100],
+    ["200 pipelines", many, 10],
+    ["200 pipelines", many, 100],
+  ] as const) {
     const started = performance.now();
     const [cpuPg, cpuUs] = [await cpu(), process.cpuUsage()];
     let groups = 0;
     const times: number[] = [];
-    await Promise.all([0, 1].map(async (writer) => {
-      while (performance.now() - started < 4000) {
-        const requests: CaptureRequest[] = Array.from({ length: size }, (_, i) => ({ target: targets[(i * 7 + groups * 13 + writer) % targets.length] ?? one[0], events: [{ payload }] }) as CaptureRequest);
-        const at = performance.now();
-        await captureGroup(store, requests);
-        times.push(performance.now() - at);
-        groups += 1;
-      }
-    }));
+    await Promise.all(
+      [0, 1].map(async (writer) => {
+        while (performance.now() - started < 4000) {
+          const requests: CaptureRequest[] = Array.from(
+            { length: size },
+            (_, i) => ({ target: targets[(i * 7 + groups * 13 + writer) % targets.length] ?? one[0], events: [{ payload }] }) as CaptureRequest,
+          );
+          const at = performance.now();
+          await captureGroup(store, requests);
+          times.push(performance.now() - at);
+          groups += 1;
+        }
+      }),
+    );
     const seconds = (performance.now() - started) / 1000;
     const client = process.cpuUsage(cpuUs);
     const events = groups * size;
     rows.push({
-      shape: `capture, ${name}, groups of ${size}, 2 writers`, "events/s": Math.round(events / seconds), "commit p50 ms": quantile(times, 0.5), "p99 ms": quantile(times, 0.99),
-      "postgres us/event": round(((await cpu()) - cpuPg) / events), "client us/event": round((client.user + client.system) / events),
+      shape: `capture, ${name}, groups of ${size}, 2 writers`,
+      "events/s": Math.round(events / seconds),
+      "commit p50 ms": quantile(times, 0.5),
+      "p99 ms": quantile(times, 0.99),
+      "postgres us/event": round(((await cpu()) - cpuPg) / events),
+      "client us/event": round((client.user + client.system) / events),
     });
     await clear(store);
   }

@@ -35,16 +35,26 @@ export type CaptureEvent = {
 export type PackedEvent = CaptureEvent & { readonly slot: number };
 
 /** `slots[i]` says which input event stands at ordinal i. */
-export type PackedBatch = { readonly target: CaptureTarget; readonly shard: number; readonly events: CaptureEvent[]; readonly slots: number[]; bytes: number };
+export type PackedBatch = {
+  readonly target: CaptureTarget;
+  readonly shard: number;
+  readonly events: CaptureEvent[];
+  readonly slots: number[];
+  bytes: number;
+};
 
-const SEPARATORS = /[\u001d\u001e\0]/;
+/** What the capture statement puts between payloads, and what Postgres text cannot hold. */
+const hasSeparator = (text: string): boolean => text.includes("\u001e") || text.includes("\u001d") || text.includes("\u0000");
 
 export function packBatches(items: Iterable<{ readonly target: CaptureTarget; readonly event: CaptureEvent; readonly slot: number }>): PackedBatch[] {
   const open = new Map<string, PackedBatch>();
   const batches: PackedBatch[] = [];
   for (const { target, event, slot } of items) {
-    if (SEPARATORS.test(event.payload) || (event.orderingKey !== undefined && SEPARATORS.test(event.orderingKey))) {
-      throw new OneDataError("capture.json_malformed", "the payload or its ordering key holds a raw control character (U+0000, U+001D, U+001E), which JSON does not allow");
+    if (hasSeparator(event.payload) || (event.orderingKey !== undefined && hasSeparator(event.orderingKey))) {
+      throw new OneDataError(
+        "capture.json_malformed",
+        "the payload or its ordering key holds a raw control character (U+0000, U+001D, U+001E), which JSON does not allow",
+      );
     }
     const bytes = event.bytes ?? Buffer.byteLength(event.payload);
     const shard = target.ordered ? shardOf(event.orderingKey ?? "") : 0;

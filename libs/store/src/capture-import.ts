@@ -6,14 +6,21 @@
  */
 import { randomUUID } from "node:crypto";
 import { type BatchId, OneDataError } from "@onedata/core";
-import { type CaptureEvent, type CaptureTarget, packBatches } from "./capture-batches.ts";
 import { writeBatches } from "./capture.ts";
+import { type CaptureEvent, type CaptureTarget, packBatches } from "./capture-batches.ts";
 import { type Store, withPartitions } from "./connection.ts";
+import { toStorableText } from "./storable-text.ts";
 
 /** Decompressed bytes and lines read, and a running hash over them. */
 export type SourcePlace = { readonly bytes: bigint; readonly lines: bigint; readonly prefixHash?: string | undefined };
 
-export type RejectedLine = { readonly line: bigint; readonly byteOffset: bigint; readonly code: string; readonly message: string; readonly raw: string };
+export type RejectedLine = {
+  readonly line: bigint;
+  readonly byteOffset: bigint;
+  readonly code: string;
+  readonly message: string;
+  readonly raw: string;
+};
 
 export type ImportChunk = {
   readonly target: CaptureTarget & { readonly importId: bigint };
@@ -47,12 +54,20 @@ export async function captureImportChunk(store: Store, chunk: ImportChunk): Prom
          where id = ${target.importId} and tenant_id = ${target.tenantId} and state in ('receiving', 'interrupted') and source_bytes = ${from.bytes} and source_lines = ${from.lines}
         returning id`;
       const written = batches.length === 0 ? undefined : writeBatches(transaction, batches, randomUUID(), false);
-      const rejected = rejects.length === 0 ? undefined : transaction.unsafe(REJECTS, [String(target.importId), JSON.stringify(rejects.map(toRow))], { prepare: true });
+      const rejected =
+        rejects.length === 0
+          ? undefined
+          : transaction.unsafe(REJECTS, [String(target.importId), JSON.stringify(rejects.map(toRow))], { prepare: true });
       const [rows, answer] = await Promise.all([moved, written, rejected]);
-      if (rows.length === 0) throw new OneDataError("import.conflict", "the import was cancelled, is complete, or another upload of it is under way; read it to see where to go on");
+      if (rows.length === 0)
+        throw new OneDataError(
+          "import.conflict",
+          "the import was cancelled, is complete, or another upload of it is under way; read it to see where to go on",
+        );
       const ids = answer?.ids ?? [];
       const known = ids.filter((id) => id !== undefined);
-      if (known.length < ids.length) throw new OneDataError("pipeline.conflict", "the pipeline is gone, or another version was activated while the import was read");
+      if (known.length < ids.length)
+        throw new OneDataError("pipeline.conflict", "the pipeline is gone, or another version was activated while the import was read");
       return known;
     }),
   );
@@ -64,8 +79,9 @@ select $1::bigint, r.line, r.byte_offset, r.code, r.message, r.raw from json_to_
 on conflict do nothing`;
 
 const toRow = ({ line, byteOffset, code, message, raw }: RejectedLine): Record<string, unknown> => ({
-  line: String(line), byte_offset: String(byteOffset), code, message: withoutNul(message), raw: withoutNul(raw.slice(0, MAX_RAW_CHARACTERS)),
+  line: String(line),
+  byte_offset: String(byteOffset),
+  code,
+  message: toStorableText(message),
+  raw: toStorableText(raw.slice(0, MAX_RAW_CHARACTERS)),
 });
-
-/** Postgres text holds no U+0000, nor halves of surrogate pairs. */
-const withoutNul = (text: string): string => text.replace(/\0|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd");

@@ -12,7 +12,12 @@ export type LostCommit = { readonly ids: readonly (BatchId | undefined)[]; reado
 const PATIENCE_MS = 8_000;
 
 /** `absent`: proven not committed, so writing it again is safe. `unknown`: the database did not come back in time. */
-export async function findLostCommit(store: Store, applicationName: string, nonce: string, batches: readonly PackedBatch[]): Promise<LostCommit | "absent" | "unknown"> {
+export async function findLostCommit(
+  store: Store,
+  applicationName: string,
+  nonce: string,
+  batches: readonly PackedBatch[],
+): Promise<LostCommit | "absent" | "unknown"> {
   const giveUpAt = performance.now() + PATIENCE_MS;
   while (performance.now() < giveUpAt) {
     try {
@@ -23,7 +28,13 @@ export async function findLostCommit(store: Store, applicationName: string, nonc
          where nonce = ${nonce} and id >= onedata.id_at(clock_timestamp() - interval '10 minutes') order by seq`;
       if (rows.length === 0) return "absent";
       const kept = batches.some((batch) => batch.events.some((event) => event.idempotencyKey !== undefined))
-        ? new Set((await store.sql<{ batch_id: bigint; n: number }[]>`select batch_id, n from onedata.events where batch_id in ${store.sql(rows.map((row) => row.id))}`).map((row) => `${row.batch_id}:${row.n}`))
+        ? new Set(
+            (
+              await store.sql<
+                { batch_id: bigint; n: number }[]
+              >`select batch_id, n from onedata.events where batch_id in ${store.sql(rows.map((row) => row.id))}`
+            ).map((row) => `${row.batch_id}:${row.n}`),
+          )
         : undefined;
       return { ids: match(batches, rows), kept };
     } catch {
@@ -39,7 +50,8 @@ function match(batches: readonly PackedBatch[], rows: readonly { id: bigint; pip
   return batches.map((batch, g) => {
     const row = rows[at];
     const left = rows.length - at;
-    if (row === undefined || (left < batches.length - g && (row.pipeline_id !== batch.target.pipelineId || row.n > batch.events.length))) return undefined;
+    if (row === undefined || (left < batches.length - g && (row.pipeline_id !== batch.target.pipelineId || row.n > batch.events.length)))
+      return undefined;
     at += 1;
     return toBatchId(row.id);
   });

@@ -10,10 +10,10 @@
  */
 import { createHash, randomUUID } from "node:crypto";
 import { type BatchId, OneDataError, type PipelineId, toBatchId } from "@onedata/core";
-import { type CaptureEvent, type CaptureTarget, packBatches, type PackedBatch } from "./capture-batches.ts";
-import { CAPTURE, CAPTURE_KEYED } from "./capture-sql.ts";
+import { type CaptureEvent, type CaptureTarget, type PackedBatch, packBatches } from "./capture-batches.ts";
 import { findLostCommit, type LostCommit } from "./capture-lost.ts";
-import { type CaptureConnection, isConnectionLost, type Sql, sqlStateOf, type Store, type Transaction, withPartitions } from "./connection.ts";
+import { CAPTURE, CAPTURE_KEYED } from "./capture-sql.ts";
+import { type CaptureConnection, isConnectionLost, type Sql, type Store, sqlStateOf, type Transaction, withPartitions } from "./connection.ts";
 
 export type CaptureRequest = { readonly target: CaptureTarget; readonly events: readonly CaptureEvent[] };
 
@@ -45,7 +45,12 @@ function flatten(requests: readonly CaptureRequest[]): Item[] {
   return items;
 }
 
-async function captureOrSplit(store: Store, connection: CaptureConnection, requests: readonly CaptureRequest[], items: readonly Item[]): Promise<CaptureOutcome[]> {
+async function captureOrSplit(
+  store: Store,
+  connection: CaptureConnection,
+  requests: readonly CaptureRequest[],
+  items: readonly Item[],
+): Promise<CaptureOutcome[]> {
   try {
     return await captureItems(store, connection, items);
   } catch (error) {
@@ -62,7 +67,12 @@ async function captureOrSplit(store: Store, connection: CaptureConnection, reque
   }
 }
 
-async function splitBy(store: Store, connection: CaptureConnection, requests: readonly CaptureRequest[], inSecond: (request: CaptureRequest) => boolean): Promise<CaptureOutcome[]> {
+async function splitBy(
+  store: Store,
+  connection: CaptureConnection,
+  requests: readonly CaptureRequest[],
+  inSecond: (request: CaptureRequest) => boolean,
+): Promise<CaptureOutcome[]> {
   const parts = [requests.filter((request) => !inSecond(request)), requests.filter(inSecond)];
   const queues: CaptureOutcome[][] = [];
   for (const part of parts) queues.push(await captureOrSplit(store, connection, part, flatten(part)));
@@ -71,7 +81,15 @@ async function splitBy(store: Store, connection: CaptureConnection, requests: re
 
 function toFailure(error: unknown): CaptureOutcome {
   if (sqlStateOf(error) === "55P03") return { kind: "busy" };
-  return { kind: "failed", error: error instanceof OneDataError ? error : new OneDataError("store.busy", `the event could not be stored: ${error instanceof Error ? error.message : String(error)}`, { cause: error }) };
+  return {
+    kind: "failed",
+    error:
+      error instanceof OneDataError
+        ? error
+        : new OneDataError("store.busy", `the event could not be stored: ${error instanceof Error ? error.message : String(error)}`, {
+            cause: error,
+          }),
+  };
 }
 
 async function captureItems(store: Store, connection: CaptureConnection, items: readonly Item[]): Promise<CaptureOutcome[]> {
@@ -83,7 +101,9 @@ async function captureItems(store: Store, connection: CaptureConnection, items: 
   const outcomes = await toOutcomes(connection.sql, batches, answer, items.length);
   for (const { slot, first, sameBody } of folded.copies) {
     const outcome = outcomes[first];
-    if (outcome !== undefined) outcomes[slot] = !sameBody && outcome.kind === "captured" ? { kind: "conflict" } : outcome.kind === "captured" ? { ...outcome, duplicate: true } : outcome;
+    if (outcome !== undefined)
+      outcomes[slot] =
+        !sameBody && outcome.kind === "captured" ? { kind: "conflict" } : outcome.kind === "captured" ? { ...outcome, duplicate: true } : outcome;
   }
   return outcomes;
 }
@@ -92,7 +112,12 @@ async function captureItems(store: Store, connection: CaptureConnection, items: 
  * The answer, also when it was lost on the way. What is proven absent is written once more (a pooled connection may have died long before); when the
  * database does not come back, the fate stays unknown and the caller says so.
  */
-async function writeOrFind(store: Store, connection: CaptureConnection, batches: readonly PackedBatch[], keyed: boolean): Promise<LostCommit | OneDataError> {
+async function writeOrFind(
+  store: Store,
+  connection: CaptureConnection,
+  batches: readonly PackedBatch[],
+  keyed: boolean,
+): Promise<LostCommit | OneDataError> {
   for (let attempt = 0; ; attempt++) {
     const nonce = randomUUID();
     try {
@@ -101,8 +126,16 @@ async function writeOrFind(store: Store, connection: CaptureConnection, batches:
       if (!isConnectionLost(cause)) throw cause;
       const found = await findLostCommit(store, connection.applicationName, nonce, batches);
       if (typeof found === "object") return found;
-      if (found === "unknown") return new OneDataError("capture.unknown", "the database went away while the event was being stored; it is not known whether it is there", { cause });
-      if (attempt === 2) return new OneDataError("store.unavailable", "the database ended the connection three times while the event was being stored; nothing was stored", { cause });
+      if (found === "unknown")
+        return new OneDataError("capture.unknown", "the database went away while the event was being stored; it is not known whether it is there", {
+          cause,
+        });
+      if (attempt === 2)
+        return new OneDataError(
+          "store.unavailable",
+          "the database ended the connection three times while the event was being stored; nothing was stored",
+          { cause },
+        );
     }
   }
 }
@@ -115,7 +148,8 @@ function foldDuplicates(items: readonly Item[]): { first: readonly Item[]; copie
   const first: Item[] = [];
   const copies: Copy[] = [];
   for (const item of items) {
-    const key = item.event.idempotencyKey === undefined ? undefined : `${item.target.tenantId}/${item.target.pipelineId}/${item.event.idempotencyKey}`;
+    const key =
+      item.event.idempotencyKey === undefined ? undefined : `${item.target.tenantId}/${item.target.pipelineId}/${item.event.idempotencyKey}`;
     const known = key === undefined ? undefined : seen.get(key);
     if (known !== undefined) {
       copies.push({ slot: item.slot, first: known.slot, sameBody: known.event.payload === item.event.payload });
@@ -157,7 +191,8 @@ export async function writeBatches(sql: Sql | Transaction, batches: readonly Pac
       pack(batches, (event) => (event.idempotencyKey === undefined ? "" : sha256(event.payload))),
     );
   }
-  const statement = (): Promise<readonly { ids: string; kept?: string | null }[]> => sql.unsafe(keyed ? CAPTURE_KEYED : CAPTURE, parameters, { prepare: true });
+  const statement = (): Promise<readonly { ids: string; kept?: string | null }[]> =>
+    sql.unsafe(keyed ? CAPTURE_KEYED : CAPTURE, parameters, { prepare: true });
   const [row] = "savepoint" in sql ? await statement() : await withPartitions(sql, statement);
   return {
     ids: (row?.ids ?? "").split(",").map((id) => (id === "" ? undefined : toBatchId(BigInt(id)))),
@@ -188,7 +223,11 @@ async function toOutcomes(sql: Sql, batches: readonly PackedBatch[], { ids, kept
 }
 
 /** The second select: the rows of whoever was first, committed by now. */
-async function answerLosers(sql: Sql, losers: readonly { slot: number; batch: PackedBatch; event: CaptureEvent }[], outcomes: CaptureOutcome[]): Promise<void> {
+async function answerLosers(
+  sql: Sql,
+  losers: readonly { slot: number; batch: PackedBatch; event: CaptureEvent }[],
+  outcomes: CaptureOutcome[],
+): Promise<void> {
   const rows: readonly { o: bigint; batch_id: bigint | null; n: number | null; same: boolean | null }[] = await sql.unsafe(
     `select x.o, i.batch_id, i.n, i.body_hash = decode(x.body, 'hex') as same
        from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) with ordinality x(tenant_id, pipeline_id, key, body, o)
@@ -206,7 +245,9 @@ async function answerLosers(sql: Sql, losers: readonly { slot: number; batch: Pa
     if (loser === undefined) continue;
     // No row: its 24 hours ended between the two statements. The next try captures it.
     if (row.batch_id === null || row.n === null) outcomes[loser.slot] = { kind: "busy" };
-    else outcomes[loser.slot] = row.same === true ? { kind: "captured", batchId: toBatchId(row.batch_id), n: row.n, duplicate: true } : { kind: "conflict" };
+    else
+      outcomes[loser.slot] =
+        row.same === true ? { kind: "captured", batchId: toBatchId(row.batch_id), n: row.n, duplicate: true } : { kind: "conflict" };
   }
 }
 
@@ -220,6 +261,7 @@ async function answerRefused(sql: Sql, refused: readonly PackedBatch[], outcomes
   for (const { target, slots } of refused) {
     const row = rows.find((candidate) => candidate.id === target.pipelineId && candidate.tenant_id === target.tenantId);
     const reason = row === undefined ? "not_found" : row.state === "deleting" ? "deleting" : "stale_version";
-    for (const slot of slots) outcomes[slot] = { kind: "refused", reason, activeVersion: reason === "stale_version" ? (row?.active_version ?? undefined) : undefined };
+    for (const slot of slots)
+      outcomes[slot] = { kind: "refused", reason, activeVersion: reason === "stale_version" ? (row?.active_version ?? undefined) : undefined };
   }
 }

@@ -5,8 +5,8 @@
  * Non-duty: when to claim (a wake-up, the end of a run, a full claim), and how many runs a route may have open.
  */
 import { type BatchId, type LaneId, type PipelineId, type TenantId, toBatchId, toLaneId, toPipelineId, toTenantId } from "@onedata/core";
-import { CLAIM, CLAIM_SUSPECT, WAITING_ROUTES } from "./claim-sql.ts";
 import type { LaneClass } from "./capture-batches.ts";
+import { CLAIM, CLAIM_SUSPECT, WAITING_ROUTES } from "./claim-sql.ts";
 import type { Store } from "./connection.ts";
 
 export const RUN_TARGET_EVENTS = 500;
@@ -91,7 +91,9 @@ export async function claimRun(store: Store, options: ClaimOptions): Promise<Cla
 async function claimOnce(store: Store, options: ClaimOptions, sliced: boolean): Promise<ClaimResult> {
   let lost = 0;
   for (let attempt = 0; ; attempt++) {
-    const rows: readonly Row[] = await store.claim.unsafe(options.suspect === true ? CLAIM_SUSPECT : CLAIM, toParameters(options, sliced), { prepare: true });
+    const rows: readonly Row[] = await store.claim.unsafe(options.suspect === true ? CLAIM_SUSPECT : CLAIM, toParameters(options, sliced), {
+      prepare: true,
+    });
     const row = rows[0];
     const batches = row?.batches == null ? [] : unpack(row.batches, row.progress);
     const picked = row?.picked ?? 0;
@@ -109,10 +111,23 @@ function toParameters(options: ClaimOptions, sliced: boolean): (string | null)[]
   const maxEvents = options.maxEvents ?? RUN_TARGET_EVENTS;
   if (options.suspect === true) return [skip, options.runId, options.owner, deadline];
   return [
-    options.route ?? null, skip, options.runId, options.owner, String(maxEvents), String(options.maxBytes ?? RUN_TARGET_BYTES), String(options.minEvents ?? 0),
-    String(options.afterLane ?? 0), String(MAX_LANES), deadline, sliced ? String(toSeed(options.owner)) : null, `{${(options.engines ?? []).map(toSeed).join(",")}}`,
-    `{${(options.prefer ?? []).join(",")}}`, String(Math.round(maxEvents * BULK_RESERVE)), String(Math.max(1, options.eventsPerBatch ?? 1)),
-    options.lanes === undefined ? null : `{${[...options.lanes.keys()].join(",")}}`, options.lanes === undefined ? null : `{${[...options.lanes.values()].join(",")}}`,
+    options.route ?? null,
+    skip,
+    options.runId,
+    options.owner,
+    String(maxEvents),
+    String(options.maxBytes ?? RUN_TARGET_BYTES),
+    String(options.minEvents ?? 0),
+    String(options.afterLane ?? 0),
+    String(MAX_LANES),
+    deadline,
+    sliced ? String(toSeed(options.owner)) : null,
+    `{${(options.engines ?? []).map(toSeed).join(",")}}`,
+    `{${(options.prefer ?? []).join(",")}}`,
+    String(Math.round(maxEvents * BULK_RESERVE)),
+    String(Math.max(1, options.eventsPerBatch ?? 1)),
+    options.lanes === undefined ? null : `{${[...options.lanes.keys()].join(",")}}`,
+    options.lanes === undefined ? null : `{${[...options.lanes.values()].join(",")}}`,
   ];
 }
 
@@ -130,20 +145,55 @@ function toRun(options: ClaimOptions, route: string, batches: readonly ClaimedBa
 function unpack(text: string, progress: string | null): ClaimedBatch[] {
   const progresses = progress?.split("\u001d");
   return text.split(";").map((line, i) => {
-    const [batchId = "", seq = "", laneId = "", tenantId = "", pipelineId = "", version, n, bytes, attempt, failures, generation, importId = "0", jobId = "0", laneClass, ordered, kind] = line.split(",");
+    const [
+      batchId = "",
+      seq = "",
+      laneId = "",
+      tenantId = "",
+      pipelineId = "",
+      version,
+      n,
+      bytes,
+      attempt,
+      failures,
+      generation,
+      importId = "0",
+      jobId = "0",
+      laneClass,
+      ordered,
+      kind,
+    ] = line.split(",");
     const parsed: unknown = progresses?.[i] === undefined || progresses[i] === "" ? undefined : JSON.parse(progresses[i]);
     return {
-      batchId: toBatchId(BigInt(batchId)), seq: BigInt(seq), laneId: toLaneId(BigInt(laneId)), tenantId: toTenantId(BigInt(tenantId)), pipelineId: toPipelineId(BigInt(pipelineId)),
-      version: Number(version), n: Number(n), bytes: Number(bytes), attempt: Number(attempt), failures: Number(failures), generation: Number(generation),
-      importId: importId === "0" ? undefined : BigInt(importId), jobId: jobId === "0" ? undefined : BigInt(jobId), laneClass: laneClass === "b" ? "bulk" : "live", ordered: ordered === "1",
-      kind: kind === "replay" || kind === "backfill" || kind === "shadow" ? kind : "capture", progress: isProgress(parsed) ? parsed : undefined,
+      batchId: toBatchId(BigInt(batchId)),
+      seq: BigInt(seq),
+      laneId: toLaneId(BigInt(laneId)),
+      tenantId: toTenantId(BigInt(tenantId)),
+      pipelineId: toPipelineId(BigInt(pipelineId)),
+      version: Number(version),
+      n: Number(n),
+      bytes: Number(bytes),
+      attempt: Number(attempt),
+      failures: Number(failures),
+      generation: Number(generation),
+      importId: importId === "0" ? undefined : BigInt(importId),
+      jobId: jobId === "0" ? undefined : BigInt(jobId),
+      laneClass: laneClass === "b" ? "bulk" : "live",
+      ordered: ordered === "1",
+      kind: kind === "replay" || kind === "backfill" || kind === "shadow" ? kind : "capture",
+      progress: isProgress(parsed) ? parsed : undefined,
     };
   });
 }
 
 const isProgress = (value: unknown): value is Progress => Array.isArray(value);
 
-export type WaitingRoute = { readonly route: string; readonly lanes: number; /** Counted up to ten batches per lane. */ readonly events: number; readonly suspects: number };
+export type WaitingRoute = {
+  readonly route: string;
+  readonly lanes: number /** Counted up to ten batches per lane. */;
+  readonly events: number;
+  readonly suspects: number;
+};
 
 /** The routes with work that may run now, oldest first. */
 export async function readWaitingRoutes(store: Store): Promise<readonly WaitingRoute[]> {

@@ -9,6 +9,7 @@ import { type BatchId, type LaneId, OneDataError, type PipelineId, type TenantId
 import type { Progress } from "./claim.ts";
 import { COMPLETE } from "./complete-sql.ts";
 import { type Store, withPartitions } from "./connection.ts";
+import { toStorableText } from "./storable-text.ts";
 
 export type DeadLetterInput = {
   readonly n: number;
@@ -58,7 +59,9 @@ export type Completion = {
 /** Returns the ids of the batches that were still this run's; nothing was written for the others. */
 export async function completeRun(store: Store, completion: Completion): Promise<ReadonlySet<BatchId>> {
   const parameters = toParameters(completion);
-  const rows: readonly { ids: string | null }[] = await withPartitions(store.sql, () => store.completion.unsafe(COMPLETE, parameters, { prepare: true }));
+  const rows: readonly { ids: string | null }[] = await withPartitions(store.sql, () =>
+    store.completion.unsafe(COMPLETE, parameters, { prepare: true }),
+  );
   const ids = rows[0]?.ids ?? "";
   return new Set(ids === "" ? [] : ids.split(",").map((id) => toBatchId(BigInt(id))));
 }
@@ -69,19 +72,33 @@ const hex = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteO
 function toParameters({ runId, engine, wokenBy, durationMs, steps, traceId, batches }: Completion): (string | null)[] {
   const lanes = [...new Set(batches.flatMap(({ orderedLaneId }) => (orderedLaneId === undefined ? [] : [orderedLaneId])))];
   const letters = batches.flatMap((batch) => (batch.deadLetters ?? []).map((letter) => toLetterRow(batch, letter)));
-  const outputs = batches.flatMap((batch) => (batch.outputs ?? []).filter(({ payloads }) => payloads.length > 0).map((output) => ({ batch, output })));
+  const outputs = batches.flatMap((batch) =>
+    (batch.outputs ?? []).filter(({ payloads }) => payloads.length > 0).map((output) => ({ batch, output })),
+  );
   return [
-    runId, engine, wokenBy, String(durationMs), steps === undefined ? null : JSON.stringify(steps), traceId === undefined ? null : hex(traceId),
+    runId,
+    engine,
+    wokenBy,
+    String(durationMs),
+    steps === undefined ? null : JSON.stringify(steps),
+    traceId === undefined ? null : hex(traceId),
     array(batches.map(({ batchId }) => batchId)),
-    array(batches.map(({ counts }) => counts.delivered)), array(batches.map(({ counts }) => counts.filtered)), array(batches.map(({ counts }) => counts.dead)),
-    array(batches.map(({ left }) => left?.progress.length ?? 0)), array(batches.map(({ left }) => left?.bytes ?? 0)), array(batches.map(({ left }) => Math.ceil(left?.delayMs ?? 0))),
+    array(batches.map(({ counts }) => counts.delivered)),
+    array(batches.map(({ counts }) => counts.filtered)),
+    array(batches.map(({ counts }) => counts.dead)),
+    array(batches.map(({ left }) => left?.progress.length ?? 0)),
+    array(batches.map(({ left }) => left?.bytes ?? 0)),
+    array(batches.map(({ left }) => Math.ceil(left?.delayMs ?? 0))),
     array(batches.map(({ left }) => (left === undefined ? "final" : "partial"))),
     batches.map(({ verdicts }) => hex(verdicts)).join(","),
     batches.map(({ left }) => (left === undefined ? "" : JSON.stringify(left.progress))).join("\u001d"),
     array(lanes),
     letters.length === 0 ? null : JSON.stringify(letters),
-    array(outputs.map(({ batch }) => batch.batchId)), array(outputs.map(({ batch }) => batch.attempt)), array(outputs.map(({ output }) => output.sink)),
-    array(outputs.map(({ batch }) => batch.pipelineId)), array(outputs.map(({ output }) => output.payloads.reduce((sum, text) => sum + text.length, 0))),
+    array(outputs.map(({ batch }) => batch.batchId)),
+    array(outputs.map(({ batch }) => batch.attempt)),
+    array(outputs.map(({ output }) => output.sink)),
+    array(outputs.map(({ batch }) => batch.pipelineId)),
+    array(outputs.map(({ output }) => output.payloads.reduce((sum, text) => sum + text.length, 0))),
     outputs.map(({ output }) => array(output.ordinals)).join("\u001d"),
     outputs.map(({ output }) => packPayloads(output)).join("\u001d"),
   ];
@@ -94,11 +111,19 @@ function packPayloads({ ordinals, payloads }: OutputInput): string {
 
 function toLetterRow(batch: CompletedBatch, letter: DeadLetterInput): Record<string, unknown> {
   return {
-    tenant_id: String(batch.tenantId), pipeline_id: String(batch.pipelineId), batch_id: String(batch.batchId), n: letter.n, generation: batch.generation, version: batch.version,
-    step: letter.step, sink: letter.sink ?? null, code: letter.code, fingerprint: storable(letter.fingerprint), message: storable(letter.message).slice(0, 4000),
-    payload: storable(letter.payload), trace_id: letter.traceId === undefined ? null : hex(letter.traceId), import_id: batch.importId === undefined ? null : String(batch.importId),
+    tenant_id: String(batch.tenantId),
+    pipeline_id: String(batch.pipelineId),
+    batch_id: String(batch.batchId),
+    n: letter.n,
+    generation: batch.generation,
+    version: batch.version,
+    step: letter.step,
+    sink: letter.sink ?? null,
+    code: letter.code,
+    fingerprint: toStorableText(letter.fingerprint),
+    message: toStorableText(letter.message).slice(0, 4000),
+    payload: toStorableText(letter.payload),
+    trace_id: letter.traceId === undefined ? null : hex(letter.traceId),
+    import_id: batch.importId === undefined ? null : String(batch.importId),
   };
 }
-
-/** Postgres text holds no U+0000, nor lone surrogates. */
-const storable = (text: string): string => text.replace(/\0|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd");

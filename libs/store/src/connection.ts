@@ -47,10 +47,19 @@ export interface CaptureConnections {
 
 export type CaptureConnection = { readonly sql: Sql; readonly applicationName: string };
 
-const PLANNER = { enable_seqscan: "off", enable_hashjoin: "off", enable_mergejoin: "off", enable_bitmapscan: "off", plan_cache_mode: "force_generic_plan" };
+const PLANNER = {
+  enable_seqscan: "off",
+  enable_hashjoin: "off",
+  enable_mergejoin: "off",
+  enable_bitmapscan: "off",
+  plan_cache_mode: "force_generic_plan",
+};
 
 /** A `postgres` client with this package's types. The caller ends it. */
-export function connect(url: string, { max, applicationName, parameters = {} }: { max: number; applicationName: string; parameters?: Record<string, string> }): Sql {
+export function connect(
+  url: string,
+  { max, applicationName, parameters = {} }: { max: number; applicationName: string; parameters?: Record<string, string> },
+): Sql {
   return postgres(url, {
     max,
     onnotice: () => undefined,
@@ -67,9 +76,17 @@ export function openStore(url: string, options: StoreOptions = {}): Store {
   const name = options.applicationName ?? "onedata";
   const sql = connect(url, { max: options.maxConnections ?? 10, applicationName: name, parameters: { synchronous_commit: "on" } });
   const claim = connect(url, { max: 1, applicationName: `${name}-claim`, parameters: { ...PLANNER, synchronous_commit: "off" } });
-  const completion = connect(url, { max: options.completionConnections ?? 4, applicationName: `${name}-completion`, parameters: { ...PLANNER, synchronous_commit: "on" } });
+  const completion = connect(url, {
+    max: options.completionConnections ?? 4,
+    applicationName: `${name}-completion`,
+    parameters: { ...PLANNER, synchronous_commit: "on" },
+  });
   const lease = connect(url, { max: 2, applicationName: `${name}-lease`, parameters: { ...PLANNER, synchronous_commit: "off" } });
-  const imports = connect(url, { max: options.importConnections ?? 2, applicationName: `${name}-imports`, parameters: { ...PLANNER, synchronous_commit: "on", lock_timeout: "5s" } });
+  const imports = connect(url, {
+    max: options.importConnections ?? 2,
+    applicationName: `${name}-imports`,
+    parameters: { ...PLANNER, synchronous_commit: "on", lock_timeout: "5s" },
+  });
   const capture = openCaptureConnections(url, name, options.captureConnections ?? 2);
   const end = async (): Promise<void> => {
     await Promise.all([sql, imports, claim, completion, lease, ...capture.all].map((pool) => pool.end({ timeout: 5 })));
@@ -113,7 +130,13 @@ export const sqlStateOf = (error: unknown): string | undefined =>
 /** Whether the connection broke, so that it is not known what the server did. */
 export function isConnectionLost(error: unknown): boolean {
   const code = sqlStateOf(error) ?? "";
-  return /^(CONNECTION_|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EHOSTUNREACH)/.test(code) || code.startsWith("08") || code === "57P01" || code === "57P02" || code === "57P03";
+  return (
+    /^(CONNECTION_|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EHOSTUNREACH)/.test(code) ||
+    code.startsWith("08") ||
+    code === "57P01" ||
+    code === "57P02" ||
+    code === "57P03"
+  );
 }
 
 /** Runs `work`; when a day's partition is missing, makes it and tries once more. */

@@ -6,8 +6,8 @@ import { randomUUID } from "node:crypto";
 import { type BatchId, type LaneId, type PipelineId } from "@onedata/core";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import type { CaptureTarget } from "./capture-batches.ts";
 import { captureGroup } from "./capture.ts";
+import type { CaptureTarget } from "./capture-batches.ts";
 import { type ClaimedBatch, type ClaimedRun, claimRun } from "./claim.ts";
 import { type CompletedBatch, completeRun } from "./complete.ts";
 import { openStore, type Store } from "./connection.ts";
@@ -41,7 +41,11 @@ beforeAll(async () => {
   await ensureLedger(stores[0].sql);
   await stores[0].sql`create table sink_rows (id bigint generated always as identity, pipeline_id bigint, key text, position int)`;
   // Deadlines count from the server's start at the earliest.
-  await vi.waitFor(async () => expect((await stores[0].sql`select pg_postmaster_start_time() + interval '10 seconds' < clock_timestamp() as old`)[0]?.["old"]).toBe(true), { timeout: 20_000, interval: 200 });
+  await vi.waitFor(
+    async () =>
+      expect((await stores[0].sql`select pg_postmaster_start_time() + interval '10 seconds' < clock_timestamp() as old`)[0]?.["old"]).toBe(true),
+    { timeout: 20_000, interval: 200 },
+  );
 });
 afterAll(async () => {
   for (const store of stores) await store[Symbol.asyncDispose]();
@@ -59,7 +63,7 @@ function createPoints(interrupt: Interrupt | undefined) {
     stalled,
     resume: () => go(),
     count: () => count,
-    async point(): Promise<void> {
+    point: async (): Promise<void> => {
       count += 1;
       if (interrupt?.at !== count) return;
       if (interrupt.how !== "stall") throw new Crash();
@@ -82,7 +86,13 @@ async function perform(store: Store, engine: string, point: () => Promise<void>,
   await point();
   await writeSink(store, run, events, point);
   await point();
-  await completeRun(store, { runId, engine, wokenBy: "test", durationMs: 1, batches: run.batches.map((batch) => toCompleted(batch, pending(batch, events))) });
+  await completeRun(store, {
+    runId,
+    engine,
+    wokenBy: "test",
+    durationMs: 1,
+    batches: run.batches.map((batch) => toCompleted(batch, pending(batch, events))),
+  });
   await point();
   return true;
 }
@@ -95,32 +105,41 @@ const pending = (batch: ClaimedBatch, events: Map<BatchId, LoadedEvent[]>): Load
 const waits = (batch: ClaimedBatch, event: LoadedEvent): boolean => parse(event).kind === "retry" && batch.progress === undefined;
 
 async function writeSink(store: Store, run: ClaimedRun, events: Map<BatchId, LoadedEvent[]>, point: () => Promise<void>): Promise<void> {
-  const final = (batch: ClaimedBatch): LoadedEvent[] => pending(batch, events).filter((event) => parse(event).kind !== "dead" && !waits(batch, event));
-  let claims: readonly LedgerClaim[] = run.batches.map((batch) => ({ batchId: batch.batchId, generation: batch.generation, sink: `${batch.pipelineId}/0`, ordinals: final(batch).map(({ n }) => n) }));
+  const final = (batch: ClaimedBatch): LoadedEvent[] =>
+    pending(batch, events).filter((event) => parse(event).kind !== "dead" && !waits(batch, event));
+  let claims: readonly LedgerClaim[] = run.batches.map((batch) => ({
+    batchId: batch.batchId,
+    generation: batch.generation,
+    sink: `${batch.pipelineId}/0`,
+    ordinals: final(batch).map(({ n }) => n),
+  }));
   for (let attempt = 0; attempt < 3; attempt++) {
     const wanted = claims;
-    const overlaps = await store.sql.begin(async (transaction) => {
-      await point();
-      const overlapping = await claimLedger(transaction, INSTALLATION, wanted);
-      await point();
-      if (overlapping.length > 0) {
-        await transaction`select 1`;
-        throw overlapping;
-      }
-      // seq order over batches of a lane, ordinal order within
-      for (const batch of [...run.batches].sort((a, b) => Number(a.seq - b.seq))) {
-        const ordinals = new Set(wanted.find(({ batchId }) => batchId === batch.batchId)?.ordinals);
-        for (const event of final(batch)) {
-          const { kind, position } = parse(event);
-          if (ordinals.has(event.n) && kind !== "filter") await transaction`insert into sink_rows (pipeline_id, key, position) values (${batch.pipelineId}, ${event.orderingKey ?? null}, ${position})`;
+    const overlaps = await store.sql
+      .begin(async (transaction) => {
+        await point();
+        const overlapping = await claimLedger(transaction, INSTALLATION, wanted);
+        await point();
+        if (overlapping.length > 0) {
+          await transaction`select 1`;
+          throw overlapping;
         }
-      }
-      await point();
-      return undefined;
-    }).catch((error: unknown) => {
-      if (Array.isArray(error)) return error as LedgerClaim[];
-      throw error;
-    });
+        // seq order over batches of a lane, ordinal order within
+        for (const batch of [...run.batches].sort((a, b) => Number(a.seq - b.seq))) {
+          const ordinals = new Set(wanted.find(({ batchId }) => batchId === batch.batchId)?.ordinals);
+          for (const event of final(batch)) {
+            const { kind, position } = parse(event);
+            if (ordinals.has(event.n) && kind !== "filter")
+              await transaction`insert into sink_rows (pipeline_id, key, position) values (${batch.pipelineId}, ${event.orderingKey ?? null}, ${position})`;
+          }
+        }
+        await point();
+        return undefined;
+      })
+      .catch((error: unknown) => {
+        if (Array.isArray(error)) return error as LedgerClaim[];
+        throw error;
+      });
     if (overlaps === undefined) return;
     await point();
     claims = await readLedger(store.sql, INSTALLATION, claims);
@@ -140,9 +159,14 @@ function toCompleted(batch: ClaimedBatch, events: readonly LoadedEvent[]): Compl
   }
   const delivered = final.filter((event) => ["ok", "retry"].includes(parse(event).kind));
   return {
-    ...batch, orderedLaneId: batch.ordered ? batch.laneId : undefined, verdicts, counts,
+    ...batch,
+    orderedLaneId: batch.ordered ? batch.laneId : undefined,
+    verdicts,
+    counts,
     ...(left.length === 0 ? {} : { left: { progress: left.map(({ n }) => ({ n, tries: 1, sinksDone: [] })), bytes: 10, delayMs: 0 } }),
-    deadLetters: final.filter((event) => parse(event).kind === "dead").map(({ n, payload }) => ({ n, step: "s", code: "record.invalid", fingerprint: "f", message: "m", payload })),
+    deadLetters: final
+      .filter((event) => parse(event).kind === "dead")
+      .map(({ n, payload }) => ({ n, step: "s", code: "record.invalid", fingerprint: "f", message: "m", payload })),
     outputs: [{ sink: 0, ordinals: delivered.map(({ n }) => n), payloads: delivered.map(({ payload }) => payload) }],
   };
 }
@@ -174,7 +198,8 @@ async function playEpisode({ engine, interrupt, expire }: Episode): Promise<numb
 /** Resolves when some statement waits for a lock: then only the stalled engine can let it go on. */
 async function waitsForLock(): Promise<void> {
   for (let i = 0; i < 200; i++) {
-    const [row] = await stores[0].sql`select count(*)::int as waiting from pg_locks l join pg_stat_activity a using (pid) where not l.granted and a.datname = current_database()`;
+    const [row] = await stores[0]
+      .sql`select count(*)::int as waiting from pg_locks l join pg_stat_activity a using (pid) where not l.granted and a.datname = current_database()`;
     if (row?.["waiting"] !== 0) return;
     await new Promise((wake) => setTimeout(wake, 10));
   }
@@ -184,10 +209,16 @@ async function captureLayout(layout: Layout): Promise<Map<PipelineId, Kind[]>> {
   const [store] = stores;
   const plain = await createTestPipeline(store.sql, { tenantId });
   const ordered = await createTestPipeline(store.sql, { tenantId, ordering: "key" });
-  const expected = new Map<PipelineId, Kind[]>([[plain.pipelineId, []], [ordered.pipelineId, []]]);
+  const expected = new Map<PipelineId, Kind[]>([
+    [plain.pipelineId, []],
+    [ordered.pipelineId, []],
+  ]);
   const send = async (pipelineId: PipelineId, kinds: readonly Kind[], orderingKey: string | undefined): Promise<void> => {
     const list = expected.get(pipelineId) ?? [];
-    const events = kinds.map((kind) => ({ payload: JSON.stringify({ kind, position: list.push(kind) - 1 }), ...(orderingKey === undefined ? {} : { orderingKey }) }));
+    const events = kinds.map((kind) => ({
+      payload: JSON.stringify({ kind, position: list.push(kind) - 1 }),
+      ...(orderingKey === undefined ? {} : { orderingKey }),
+    }));
     const target: CaptureTarget = { tenantId, pipelineId, version: 1, laneClass: "live", ordered: orderingKey !== undefined };
     const outcomes = await captureGroup(store, [{ target, events }]);
     expect(outcomes.flat().every(({ kind }) => kind === "captured")).toBe(true);
@@ -216,15 +247,27 @@ async function check(pipelineId: PipelineId, kinds: readonly Kind[]): Promise<vo
   const { sql } = stores[0];
   const positions = (wanted: readonly Kind[]): number[] => kinds.flatMap((kind, i) => (wanted.includes(kind) ? [i] : []));
   const numbers = (rows: readonly Record<string, unknown>[]): unknown[] => rows.map((row) => row["position"]);
-  expect(await sql`select 1 from onedata.queue q join onedata.lanes l on l.id = q.lane_id where l.pipeline_id = ${pipelineId}`, "queue is empty").toHaveLength(0);
+  expect(
+    await sql`select 1 from onedata.queue q join onedata.lanes l on l.id = q.lane_id where l.pipeline_id = ${pipelineId}`,
+    "queue is empty",
+  ).toHaveLength(0);
   expect(await sql`select id from onedata.lanes where pipeline_id = ${pipelineId} and run_id is not null`, "lanes are free").toHaveLength(0);
   const verdicts = await sql<{ position: number; bytes: number[] }[]>`
     select (e.payload::json->>'position')::int as position, array_agg(get_byte(r.verdicts, e.n) order by r.attempt) filter (where octet_length(r.verdicts) > e.n and get_byte(r.verdicts, e.n) <> 0) as bytes
       from onedata.batches b join onedata.events e on e.batch_id = b.id left join onedata.runs r on r.batch_id = b.id where b.pipeline_id = ${pipelineId} group by 1 order by 1`;
-  expect(verdicts.map(({ bytes }) => bytes), "one verdict each").toEqual(kinds.map((kind) => [BYTE[kind]]));
-  expect(numbers(await sql`select position from sink_rows where pipeline_id = ${pipelineId} order by position`), "effects once").toEqual(positions(["ok", "retry"]));
-  expect(numbers(await sql`select (payload::json->>'position')::int as position from onedata.dead_letters where pipeline_id = ${pipelineId} order by 1`), "dead letters once").toEqual(positions(["dead"]));
-  const outputs = await sql`select (p::json->>'position')::int as position from onedata.outputs o, string_to_table(o.payloads, E'\x1e') p where o.pipeline_id = ${pipelineId} order by 1`;
+  expect(
+    verdicts.map(({ bytes }) => bytes),
+    "one verdict each",
+  ).toEqual(kinds.map((kind) => [BYTE[kind]]));
+  expect(numbers(await sql`select position from sink_rows where pipeline_id = ${pipelineId} order by position`), "effects once").toEqual(
+    positions(["ok", "retry"]),
+  );
+  expect(
+    numbers(await sql`select (payload::json->>'position')::int as position from onedata.dead_letters where pipeline_id = ${pipelineId} order by 1`),
+    "dead letters once",
+  ).toEqual(positions(["dead"]));
+  const outputs =
+    await sql`select (p::json->>'position')::int as position from onedata.outputs o, string_to_table(o.payloads, E'\x1e') p where o.pipeline_id = ${pipelineId} order by 1`;
   expect(numbers(outputs), "outputs once").toEqual(positions(["ok", "retry"]));
   const ledger = await sql`
     select (e.payload::json->>'position')::int as position from onedata.batches b join onedata.events e on e.batch_id = b.id
@@ -236,14 +279,21 @@ async function check(pipelineId: PipelineId, kinds: readonly Kind[]): Promise<vo
   }
 }
 
-const layout: Layout = { plain: [["ok", "dead", "retry"], ["filter", "ok"], ["retry"]], ordered: [["ok", "ok"], ["ok", "dead"], ["ok", "filter", "ok"], ["ok"]] };
+const layout: Layout = {
+  plain: [["ok", "dead", "retry"], ["filter", "ok"], ["retry"]],
+  ordered: [["ok", "ok"], ["ok", "dead"], ["ok", "filter", "ok"], ["ok"]],
+};
 
 describe("crash at every await point, then recover", () => {
   for (const how of ["crash", "stall"] as const) {
     it(`ends with the same results: ${how}`, async () => {
       const last = await play(layout, [{ engine: 0, interrupt: undefined, expire: false }]);
       expect(last).toBeGreaterThan(7);
-      for (let at = 1; at <= last; at++) await play(layout, [{ engine: 0, interrupt: { at, how }, expire: true }, { engine: 1, interrupt: { at, how }, expire: false }]);
+      for (let at = 1; at <= last; at++)
+        await play(layout, [
+          { engine: 0, interrupt: { at, how }, expire: true },
+          { engine: 1, interrupt: { at, how }, expire: false },
+        ]);
     });
   }
 
@@ -256,12 +306,17 @@ describe("crash at every await point, then recover", () => {
     const episodes = fc.array(
       fc.record({
         engine: fc.constantFrom(0 as const, 1 as const),
-        interrupt: fc.option(fc.record({ at: fc.integer({ min: 1, max: 10 }), how: fc.constantFrom("crash" as const, "stall" as const) }), { nil: undefined }),
+        interrupt: fc.option(fc.record({ at: fc.integer({ min: 1, max: 10 }), how: fc.constantFrom("crash" as const, "stall" as const) }), {
+          nil: undefined,
+        }),
         expire: fc.boolean(),
       }),
       { maxLength: 5 },
     );
-    await fc.assert(fc.asyncProperty(layouts, episodes, async (drawn, played) => void (await play(drawn, played))), { numRuns: 40 });
+    await fc.assert(
+      fc.asyncProperty(layouts, episodes, async (drawn, played) => void (await play(drawn, played))),
+      { numRuns: 40 },
+    );
   });
 
   it("gives back on release what the next claim takes, once", async () => {

@@ -1,8 +1,8 @@
 /** Several engines on one queue: order per key, few collisions, bounded claims on just-analysed and on bloated tables. */
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import type { CaptureTarget } from "./capture-batches.ts";
 import { captureGroup } from "./capture.ts";
+import type { CaptureTarget } from "./capture-batches.ts";
 import { type ClaimedRun } from "./claim.ts";
 import { createClaimer } from "./claimer.ts";
 import { completeRun } from "./complete.ts";
@@ -36,21 +36,30 @@ beforeEach(async () => {
 
 async function makePipelines(count: number, ordering?: string): Promise<CaptureTarget[]> {
   const tenantId = await createTestTenant(first().sql);
-  return Promise.all(Array.from({ length: count }, async () => {
-    const { pipelineId } = await createTestPipeline(first().sql, { tenantId, ...(ordering === undefined ? {} : { ordering }) });
-    return { tenantId, pipelineId, version: 1, laneClass: "live" as const, ordered: ordering !== undefined };
-  }));
+  return Promise.all(
+    Array.from({ length: count }, async () => {
+      const { pipelineId } = await createTestPipeline(first().sql, { tenantId, ...(ordering === undefined ? {} : { ordering }) });
+      return { tenantId, pipelineId, version: 1, laneClass: "live" as const, ordered: ordering !== undefined };
+    }),
+  );
 }
 
 const fill = (targets: readonly CaptureTarget[], batches: number, n: number, laneClass = "live"): Promise<unknown> =>
-  first().sql`insert into onedata.queue (batch_id, seq, lane_id, n, bytes) select onedata.next_id(), nextval('onedata.batch_seq'), l.id, ${n}, ${n * 200}
+  first()
+    .sql`insert into onedata.queue (batch_id, seq, lane_id, n, bytes) select onedata.next_id(), nextval('onedata.batch_seq'), l.id, ${n}, ${n * 200}
     from generate_series(1, ${batches}) g, onedata.lanes l where l.pipeline_id = any(${`{${targets.map(({ pipelineId }) => pipelineId).join(",")}}`}::bigint[]) and l.class = ${laneClass}`;
 
 const finish = (store: Store, engine: string, run: ClaimedRun): Promise<unknown> =>
   completeRun(store, {
-    runId: run.runId, engine, wokenBy: "test", durationMs: 1,
+    runId: run.runId,
+    engine,
+    wokenBy: "test",
+    durationMs: 1,
     batches: run.batches.map((batch) => ({
-      ...batch, orderedLaneId: batch.ordered ? batch.laneId : undefined, verdicts: new Uint8Array(batch.n).fill(1), counts: { delivered: batch.n, filtered: 0, dead: 0 },
+      ...batch,
+      orderedLaneId: batch.ordered ? batch.laneId : undefined,
+      verdicts: new Uint8Array(batch.n).fill(1),
+      counts: { delivered: batch.n, filtered: 0, dead: 0 },
     })),
   });
 
@@ -109,16 +118,18 @@ describe("several engines", () => {
     const targets = await makePipelines(200);
     await fill(targets, 60, 2);
     const lost = { lost: 0, taken: 0 };
-    await Promise.all(stores.map(async (store, i) => {
-      const claimer = createClaimer(store);
-      for (let claims = 0; claims < 20; claims++) {
-        const run = await claimer.claim({ runId: randomUUID(), owner: engines[i] ?? "", deadlineMs: 60_000, engines });
-        if (run === undefined) break;
-        lost.lost += run.lost;
-        lost.taken += run.batches.length;
-        await finish(store, engines[i] ?? "", run);
-      }
-    }));
+    await Promise.all(
+      stores.map(async (store, i) => {
+        const claimer = createClaimer(store);
+        for (let claims = 0; claims < 20; claims++) {
+          const run = await claimer.claim({ runId: randomUUID(), owner: engines[i] ?? "", deadlineMs: 60_000, engines });
+          if (run === undefined) break;
+          lost.lost += run.lost;
+          lost.taken += run.batches.length;
+          await finish(store, engines[i] ?? "", run);
+        }
+      }),
+    );
     expect(lost.taken).toBeGreaterThan(4000);
     expect(lost.lost / lost.taken).toBeLessThan(0.05);
   });
@@ -185,14 +196,28 @@ describe("several engines", () => {
 });
 
 /** Completes what was delivered; the returned batches go back whole. */
-async function completeWithReturned(store: Store, engine: string, run: ClaimedRun, returned: ReadonlySet<bigint>, events: Awaited<ReturnType<typeof loadEvents>>): Promise<void> {
+async function completeWithReturned(
+  store: Store,
+  engine: string,
+  run: ClaimedRun,
+  returned: ReadonlySet<bigint>,
+  events: Awaited<ReturnType<typeof loadEvents>>,
+): Promise<void> {
   await completeRun(store, {
-    runId: run.runId, engine, wokenBy: "test", durationMs: 1,
+    runId: run.runId,
+    engine,
+    wokenBy: "test",
+    durationMs: 1,
     batches: run.batches.map((batch) => {
       const waiting = returned.has(batch.batchId) ? (events.get(batch.batchId) ?? []) : [];
       return {
-        ...batch, orderedLaneId: batch.laneId, verdicts: new Uint8Array(batch.n).fill(waiting.length > 0 ? 0 : 1), counts: { delivered: batch.n - waiting.length, filtered: 0, dead: 0 },
-        ...(waiting.length === 0 ? {} : { left: { progress: waiting.map(({ n }) => ({ n, tries: 1, sinksDone: [] })), bytes: batch.bytes, delayMs: 3 } }),
+        ...batch,
+        orderedLaneId: batch.laneId,
+        verdicts: new Uint8Array(batch.n).fill(waiting.length > 0 ? 0 : 1),
+        counts: { delivered: batch.n - waiting.length, filtered: 0, dead: 0 },
+        ...(waiting.length === 0
+          ? {}
+          : { left: { progress: waiting.map(({ n }) => ({ n, tries: 1, sinksDone: [] })), bytes: batch.bytes, delayMs: 3 } }),
       };
     }),
   });

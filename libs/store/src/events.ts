@@ -34,7 +34,10 @@ select x.batch_id, ${packed("e")}, string_agg(x.src_batch_id || ':' || x.src_n, 
  where x.batch_id = any($1::bigint[]) group by x.batch_id`;
 
 /** `refs`: the batches whose kind is not `capture`. Events come in order of their ordinals; those that retention has dropped are missing. */
-export async function loadEvents(store: Store, batches: readonly { readonly batchId: BatchId; readonly kind: string }[]): Promise<Map<BatchId, LoadedEvent[]>> {
+export async function loadEvents(
+  store: Store,
+  batches: readonly { readonly batchId: BatchId; readonly kind: string }[],
+): Promise<Map<BatchId, LoadedEvent[]>> {
   const captured = batches.filter(({ kind }) => kind === "capture").map(({ batchId }) => batchId);
   const referring = batches.filter(({ kind }) => kind !== "capture").map(({ batchId }) => batchId);
   const load = (statement: string, ids: readonly BatchId[]): Promise<readonly Row[]> =>
@@ -62,7 +65,11 @@ function unpack(row: Row): LoadedEvent[] {
 }
 
 /** One event's payload and its place, for a tenant that owns it. */
-export async function readEvent(store: Store, tenantId: TenantId, { batchId, n }: { readonly batchId: BatchId; readonly n: number }): Promise<{ payload: string; pipelineId: bigint; trace: Buffer | undefined } | undefined> {
+export async function readEvent(
+  store: Store,
+  tenantId: TenantId,
+  { batchId, n }: { readonly batchId: BatchId; readonly n: number },
+): Promise<{ payload: string; pipelineId: bigint; trace: Buffer | undefined } | undefined> {
   const [row] = await store.sql<{ payload: string; pipeline_id: bigint; trace: Buffer | null }[]>`
     select e.payload, b.pipeline_id, e.trace from onedata.batches b join onedata.events e on e.batch_id = b.id
      where b.id = ${batchId} and b.tenant_id = ${tenantId} and e.n = ${n}`;

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { type BatchId } from "@onedata/core";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { type CaptureOutcome, captureGroup } from "./capture.ts";
 import type { CaptureTarget } from "./capture-batches.ts";
-import { captureGroup, type CaptureOutcome } from "./capture.ts";
 import { type ClaimedBatch, type ClaimedRun, claimRun } from "./claim.ts";
 import { type CompletedBatch, completeRun } from "./complete.ts";
 import { openStore, type Store } from "./connection.ts";
@@ -42,10 +42,16 @@ const claim = async (options: Partial<Parameters<typeof claimRun>[1]> = {}): Pro
   (await claimRun(store, { runId: randomUUID(), owner: engine, deadlineMs: 60_000, ...options })).run;
 
 const delivered = (batch: ClaimedBatch, extra: Partial<CompletedBatch> = {}): CompletedBatch => ({
-  ...batch, orderedLaneId: batch.ordered ? batch.laneId : undefined, verdicts: new Uint8Array(batch.n).fill(1), counts: { delivered: batch.n, filtered: 0, dead: 0 }, ...extra,
+  ...batch,
+  orderedLaneId: batch.ordered ? batch.laneId : undefined,
+  verdicts: new Uint8Array(batch.n).fill(1),
+  counts: { delivered: batch.n, filtered: 0, dead: 0 },
+  ...extra,
 });
-const complete = (run: ClaimedRun, batches: readonly CompletedBatch[] = run.batches.map((batch) => delivered(batch))): Promise<ReadonlySet<BatchId>> =>
-  completeRun(store, { runId: run.runId, engine, wokenBy: "test", durationMs: 5, batches });
+const complete = (
+  run: ClaimedRun,
+  batches: readonly CompletedBatch[] = run.batches.map((batch) => delivered(batch)),
+): Promise<ReadonlySet<BatchId>> => completeRun(store, { runId: run.runId, engine, wokenBy: "test", durationMs: 5, batches });
 
 describe("capture", () => {
   it("hashes ordering keys alike in TypeScript and SQL", async () => {
@@ -62,14 +68,26 @@ describe("capture", () => {
     const text = '{"a":1.10,\n"b":12345678901234567890,"c":"\\u0000","d":"æ😀"}';
     const outcomes = await captureGroup(store, [
       { target: a, events: [{ payload: text, trace }, { payload: "2" }] },
-      { target: b, events: [{ payload: "3", orderingKey: "a" }, { payload: "4", orderingKey: "1" }] },
+      {
+        target: b,
+        events: [
+          { payload: "3", orderingKey: "a" },
+          { payload: "4", orderingKey: "1" },
+        ],
+      },
       { target: a, events: [{ payload: "5" }] },
     ]);
     expect(outcomes.flat().every((outcome) => outcome.kind === "captured")).toBe(true);
     const batches = await store.sql<{ batchId: BatchId; kind: string }[]>`select batch_id as "batchId", kind from onedata.queue order by seq`;
     const events = await loadEvents(store, batches);
     expect(batches.map(({ batchId }) => events.get(batchId)?.map(({ payload, orderingKey }) => [payload, orderingKey]))).toEqual([
-      [[text, undefined], ["2", undefined], ["5", undefined]], [["3", "a"]], [["4", "1"]],
+      [
+        [text, undefined],
+        ["2", undefined],
+        ["5", undefined],
+      ],
+      [["3", "a"]],
+      [["4", "1"]],
     ]);
     expect(events.get(batches[0]?.batchId ?? (0n as BatchId))?.[0]?.trace).toEqual(trace);
   });
@@ -80,17 +98,29 @@ describe("capture", () => {
     const foreign = { ...(await pipeline()), tenantId: good.tenantId };
     const deleting = await pipeline();
     await store.sql`update onedata.pipelines set state = 'deleting' where id = ${deleting.pipelineId}`;
-    const outcomes = await captureGroup(store, [good, stale, foreign, deleting].map((target) => ({ target, events: [{ payload: "1" }] })));
-    expect(outcomes.flat().map((outcome) => (outcome.kind === "refused" ? outcome.reason : outcome.kind))).toEqual(["captured", "stale_version", "not_found", "deleting"]);
+    const outcomes = await captureGroup(
+      store,
+      [good, stale, foreign, deleting].map((target) => ({ target, events: [{ payload: "1" }] })),
+    );
+    expect(outcomes.flat().map((outcome) => (outcome.kind === "refused" ? outcome.reason : outcome.kind))).toEqual([
+      "captured",
+      "stale_version",
+      "not_found",
+      "deleting",
+    ]);
   });
 
   it("cuts a large request into batches of 100 in order", async () => {
     const target = await pipeline();
     await capture(target, ...Array.from({ length: 250 }, (_, i) => String(i)));
-    const batches = await store.sql<{ batchId: BatchId; kind: string; n: number }[]>`select batch_id as "batchId", kind, n from onedata.queue order by seq`;
+    const batches = await store.sql<
+      { batchId: BatchId; kind: string; n: number }[]
+    >`select batch_id as "batchId", kind, n from onedata.queue order by seq`;
     expect(batches.map(({ n }) => n)).toEqual([100, 100, 50]);
     const events = await loadEvents(store, batches);
-    expect(batches.flatMap(({ batchId }) => events.get(batchId)?.map(({ payload }) => Number(payload)))).toEqual(Array.from({ length: 250 }, (_, i) => i));
+    expect(batches.flatMap(({ batchId }) => events.get(batchId)?.map(({ payload }) => Number(payload)))).toEqual(
+      Array.from({ length: 250 }, (_, i) => i),
+    );
   });
 
   it("makes a missing partition and tries again", async () => {
@@ -103,21 +133,45 @@ describe("capture", () => {
     const target = await pipeline();
     await using other = openStore(database.url);
     const outcomes = await Promise.all(
-      Array.from({ length: 200 }, async (_, i) => (await captureGroup(i % 2 === 0 ? store : other, [{ target, events: [{ payload: "1", idempotencyKey: "k" }] }])).flat()[0]),
+      Array.from(
+        { length: 200 },
+        async (_, i) => (await captureGroup(i % 2 === 0 ? store : other, [{ target, events: [{ payload: "1", idempotencyKey: "k" }] }])).flat()[0],
+      ),
     );
     expect(new Set(outcomes.map((outcome) => (outcome?.kind === "captured" ? `${outcome.batchId}:${outcome.n}` : outcome?.kind))).size).toBe(1);
-    expect((await store.sql`select count(*)::int c from onedata.events e join onedata.batches b on b.id = e.batch_id where b.pipeline_id = ${target.pipelineId}`)[0]?.["c"]).toBe(1);
+    expect(
+      (
+        await store.sql`select count(*)::int c from onedata.events e join onedata.batches b on b.id = e.batch_id where b.pipeline_id = ${target.pipelineId}`
+      )[0]?.["c"],
+    ).toBe(1);
   });
 
   it("folds duplicates, leaves holes, and tells a conflict", async () => {
     const target = await pipeline();
     await captureGroup(store, [{ target, events: [{ payload: "1", idempotencyKey: "x" }] }]);
-    const [outcomes = []] = await captureGroup(store, [{
-      target,
-      events: [{ payload: "0" }, { payload: "1", idempotencyKey: "x" }, { payload: "2", idempotencyKey: "x" }, { payload: "3", idempotencyKey: "y" }, { payload: "3", idempotencyKey: "y" }, { payload: "4", idempotencyKey: "y" }],
-    }]);
-    expect(outcomes.map((outcome) => (outcome.kind === "captured" ? `${outcome.n}${outcome.duplicate ? "d" : ""}` : outcome.kind))).toEqual(["0", "0d", "conflict", "2", "2d", "conflict"]);
-    const rows = await store.sql`select n from onedata.queue where lane_id in (select id from onedata.lanes where pipeline_id = ${target.pipelineId}) order by seq`;
+    const [outcomes = []] = await captureGroup(store, [
+      {
+        target,
+        events: [
+          { payload: "0" },
+          { payload: "1", idempotencyKey: "x" },
+          { payload: "2", idempotencyKey: "x" },
+          { payload: "3", idempotencyKey: "y" },
+          { payload: "3", idempotencyKey: "y" },
+          { payload: "4", idempotencyKey: "y" },
+        ],
+      },
+    ]);
+    expect(outcomes.map((outcome) => (outcome.kind === "captured" ? `${outcome.n}${outcome.duplicate ? "d" : ""}` : outcome.kind))).toEqual([
+      "0",
+      "0d",
+      "conflict",
+      "2",
+      "2d",
+      "conflict",
+    ]);
+    const rows =
+      await store.sql`select n from onedata.queue where lane_id in (select id from onedata.lanes where pipeline_id = ${target.pipelineId}) order by seq`;
     expect(rows.map((row) => row["n"])).toEqual([1, 2]);
   });
 
@@ -125,7 +179,7 @@ describe("capture", () => {
     const target = await pipeline();
     const role = `app_${randomUUID().slice(0, 8)}`;
     await store.sql.unsafe(`create role ${role}`);
-    await store.sql`insert into onedata.principals (tenant_id, kind, subject) values (${target.tenantId}, 'database', current_user)`;
+    await store.sql`insert into onedata.principals (tenant_id, kind, subject) values (${target.tenantId}, 'database', current_user) on conflict (subject) do update set tenant_id = excluded.tenant_id`;
     const [{ name }] = (await store.sql`select name from onedata.pipelines where id = ${target.pipelineId}`) as unknown as [{ name: string }];
     await store.sql.begin(async (application) => {
       await application`select onedata.capture(${name}, '1', idempotency_key => 'held')`;
@@ -140,18 +194,34 @@ describe("capture", () => {
     expect(again).toMatchObject({ kind: "captured", duplicate: true });
   });
 
+  it("is not slowed by an application whose transaction stays open after its capture", async () => {
+    const target = await pipeline();
+    await store.sql`insert into onedata.principals (tenant_id, kind, subject) values (${target.tenantId}, 'database', current_user) on conflict (subject) do update set tenant_id = excluded.tenant_id`;
+    const [named] = await store.sql<{ name: string }[]>`select name from onedata.pipelines where id = ${target.pipelineId}`;
+    await store.sql.begin(async (application) => {
+      await application`select onedata.capture(${named?.name ?? ""}, '"late"')`;
+      for (let i = 0; i < 20; i++) expect((await capture(target, String(i)))[0]?.kind).toBe("captured");
+      const run = await claim();
+      expect(run?.events).toBe(20);
+      if (run !== undefined) await complete(run);
+    });
+    expect((await claim())?.events).toBe(1);
+  });
+
   it("finds a commit whose answer was lost, and writes nothing twice", async () => {
     const target = await pipeline();
     await using proxy = await openProxy(database.url);
     await using other = openStore(proxy.url, { captureConnections: 1 });
-    const send = async (payload: string): Promise<CaptureOutcome | undefined> => (await captureGroup(other, [{ target, events: [{ payload }] }])).flat()[0];
+    const send = async (payload: string): Promise<CaptureOutcome | undefined> =>
+      (await captureGroup(other, [{ target, events: [{ payload }] }])).flat()[0];
     await send("0");
     proxy.swallowNextAnswer(); // the server has committed, the client never hears it
     const lost = await send("1");
     proxy.cutNextRequest(); // the server never sees it
     const unsent = await send("2");
     expect([lost?.kind, unsent?.kind]).toEqual(["captured", "captured"]);
-    const rows = await store.sql`select e.payload from onedata.events e join onedata.batches b on b.id = e.batch_id where b.pipeline_id = ${target.pipelineId} order by b.seq`;
+    const rows =
+      await store.sql`select e.payload from onedata.events e join onedata.batches b on b.id = e.batch_id where b.pipeline_id = ${target.pipelineId} order by b.seq`;
     expect(rows.map((row) => row["payload"])).toEqual(["0", "1", "2"]);
   });
 });
@@ -187,17 +257,31 @@ describe("claim and completion", () => {
     for (const target of targets) await capture(target, "1", "2");
     const run = await claim({ route: "r1" });
     expect(run?.batches.length).toBe(2);
-    expect(run?.batches.map(({ version, attempt }) => [version, attempt])).toEqual([[1, 1], [1, 1]]);
+    expect(run?.batches.map(({ version, attempt }) => [version, attempt])).toEqual([
+      [1, 1],
+      [1, 1],
+    ]);
     expect(await claim({ route: "r1" })).toBeUndefined();
     expect((await claim({ skipRoutes: ["r1"] }))?.route).toBe("r2");
     if (run === undefined) throw new Error("no run");
     const first = run.batches[0];
     if (first === undefined) throw new Error("no batch");
-    const done = await complete(run, run.batches.map((batch) => delivered(batch, batch === first ? {
-      verdicts: Uint8Array.of(1, 2), counts: { delivered: 1, filtered: 0, dead: 1 },
-      deadLetters: [{ n: 1, step: "s", code: "record.invalid", fingerprint: "f", message: "bad \0", payload: '"\\u0000"' }],
-      outputs: [{ sink: 0, ordinals: [0, 0], payloads: ["1", "1.5"] }],
-    } : {})));
+    const done = await complete(
+      run,
+      run.batches.map((batch) =>
+        delivered(
+          batch,
+          batch === first
+            ? {
+                verdicts: Uint8Array.of(1, 2),
+                counts: { delivered: 1, filtered: 0, dead: 1 },
+                deadLetters: [{ n: 1, step: "s", code: "record.invalid", fingerprint: "f", message: "bad \0", payload: '"\\u0000"' }],
+                outputs: [{ sink: 0, ordinals: [0, 0], payloads: ["1", "1.5"] }],
+              }
+            : {},
+        ),
+      ),
+    );
     expect(done).toEqual(new Set(run.batches.map(({ batchId }) => batchId)));
     const [letter] = await store.sql`select n, payload, message from onedata.dead_letters where batch_id = ${first.batchId}`;
     expect(letter).toEqual({ n: 1, payload: '"\\u0000"', message: "bad \ufffd" });
@@ -220,10 +304,16 @@ describe("claim and completion", () => {
     if (successor === undefined) throw new Error("no successor");
     expect(successor.batches[0]?.attempt).toBe(2);
     const letter = { n: 0, step: "s", code: "c", fingerprint: "f", message: "m", payload: "1" };
-    expect(await complete(stalled, stalled.batches.map((batch) => delivered(batch, { deadLetters: [letter], outputs: [{ sink: 0, ordinals: [0], payloads: ["1"] }] })))).toEqual(new Set());
+    expect(
+      await complete(
+        stalled,
+        stalled.batches.map((batch) => delivered(batch, { deadLetters: [letter], outputs: [{ sink: 0, ordinals: [0], payloads: ["1"] }] })),
+      ),
+    ).toEqual(new Set());
     expect((await complete(successor)).size).toBe(1);
     const batchId = stalled.batches[0]?.batchId ?? 0n;
-    const [rows] = await store.sql`select (select count(*) from onedata.runs where batch_id = ${batchId})::int runs, (select count(*) from onedata.dead_letters where batch_id = ${batchId})::int letters,
+    const [rows] =
+      await store.sql`select (select count(*) from onedata.runs where batch_id = ${batchId})::int runs, (select count(*) from onedata.dead_letters where batch_id = ${batchId})::int letters,
       (select count(*) from onedata.outputs where batch_id = ${batchId})::int outputs`;
     expect(rows).toEqual({ runs: 1, letters: 0, outputs: 0 });
   });
@@ -233,9 +323,16 @@ describe("claim and completion", () => {
     await capture(target, "1", "2", "3");
     const run = await claim();
     if (run === undefined) throw new Error("no run");
-    await complete(run, run.batches.map((batch) => delivered(batch, {
-      verdicts: Uint8Array.of(1, 0, 1), counts: { delivered: 2, filtered: 0, dead: 0 }, left: { progress: [{ n: 1, tries: 1, sinksDone: ["a"] }], bytes: 1, delayMs: 60_000 },
-    })));
+    await complete(
+      run,
+      run.batches.map((batch) =>
+        delivered(batch, {
+          verdicts: Uint8Array.of(1, 0, 1),
+          counts: { delivered: 2, filtered: 0, dead: 0 },
+          left: { progress: [{ n: 1, tries: 1, sinksDone: ["a"] }], bytes: 1, delayMs: 60_000 },
+        }),
+      ),
+    );
     expect(await claim()).toBeUndefined();
     await store.sql`update onedata.queue set available_at = now()`;
     const again = await claim();
@@ -248,7 +345,11 @@ describe("claim and completion", () => {
     const live = await Promise.all(Array.from({ length: 20 }, () => pipeline()));
     const bulk = { ...(await pipeline()), laneClass: "bulk" as const };
     for (let i = 0; i < 10; i++) await capture(bulk, ...Array.from({ length: 100 }, () => "1"));
-    for (let i = 0; i < 30; i++) await captureGroup(store, live.map((target) => ({ target, events: [{ payload: "1" }] })));
+    for (let i = 0; i < 30; i++)
+      await captureGroup(
+        store,
+        live.map((target) => ({ target, events: [{ payload: "1" }] })),
+      );
     const run = await claim();
     const events = { live: 0, bulk: 0 };
     for (const batch of run?.batches ?? []) events[batch.laneClass] += batch.n;
@@ -258,7 +359,11 @@ describe("claim and completion", () => {
   it("gives lanes shares by weight", async () => {
     const light = await pipeline({ weight: 1 });
     const heavy = await pipeline({ weight: 3 });
-    for (let i = 0; i < 600; i++) await captureGroup(store, [light, heavy].map((target) => ({ target, events: [{ payload: "1" }] })));
+    for (let i = 0; i < 600; i++)
+      await captureGroup(
+        store,
+        [light, heavy].map((target) => ({ target, events: [{ payload: "1" }] })),
+      );
     const run = await claim({ maxEvents: 400 });
     expect(run?.batches.filter((batch) => batch.pipelineId === heavy.pipelineId).length).toBeCloseTo(300, -1);
   });
@@ -321,6 +426,10 @@ async function renewLeaseIsRefused(incarnation: string): Promise<boolean> {
 
 /** Deadlines count from the server's start, and the test server may be younger than ten seconds. */
 async function reclaimAfterStart(): Promise<Awaited<ReturnType<typeof reclaim>>> {
-  await expect.poll(async () => (await store.sql`select pg_postmaster_start_time() + interval '10 seconds' < clock_timestamp() as old`)[0]?.["old"], { timeout: 20_000 }).toBe(true);
+  await expect
+    .poll(async () => (await store.sql`select pg_postmaster_start_time() + interval '10 seconds' < clock_timestamp() as old`)[0]?.["old"], {
+      timeout: 20_000,
+    })
+    .toBe(true);
   return reclaim(store);
 }

@@ -17,9 +17,25 @@ export type ReceivedImport = {
   readonly rejected: number;
 };
 
-export type NewImport = { readonly pipelineId: PipelineId; readonly idempotencyKey: string | undefined; readonly name: string; readonly mediaType: string; readonly format: string; readonly createdBy: string };
+export type NewImport = {
+  readonly pipelineId: PipelineId;
+  readonly idempotencyKey: string | undefined;
+  readonly name: string;
+  readonly mediaType: string;
+  readonly format: string;
+  readonly createdBy: string;
+};
 
-type Row = { id: bigint; state: ReceivedImport["state"]; reason: string | null; format: string; source_bytes: bigint; source_lines: bigint; prefix_hash: string | null; rejected: bigint };
+type Row = {
+  id: bigint;
+  state: ReceivedImport["state"];
+  reason: string | null;
+  format: string;
+  source_bytes: bigint;
+  source_lines: bigint;
+  prefix_hash: string | null;
+  rejected: bigint;
+};
 
 const toImport = (row: Row): ReceivedImport => ({
   id: row.id,
@@ -33,7 +49,11 @@ const toImport = (row: Row): ReceivedImport => ({
 });
 
 /** The new import, or the one that has this key already. */
-export async function openImport(sql: Sql, tenantId: TenantId, given: NewImport): Promise<{ readonly found: ReceivedImport; readonly created: boolean }> {
+export async function openImport(
+  sql: Sql,
+  tenantId: TenantId,
+  given: NewImport,
+): Promise<{ readonly found: ReceivedImport; readonly created: boolean }> {
   const [made] = await sql<Row[]>`
     insert into onedata.imports (tenant_id, pipeline_id, idempotency_key, name, media_type, format, created_by)
     values (${tenantId}, ${given.pipelineId}, ${given.idempotencyKey ?? null}, ${given.name}, ${given.mediaType}, ${given.format}::text::jsonb, ${given.createdBy})
@@ -65,7 +85,12 @@ export async function setImportFormat(sql: Sql, tenantId: TenantId, id: bigint, 
 }
 
 /** The upload has stopped short. Leaves alone what another upload goes on with: that one has moved the place. */
-export async function stopImport(sql: Sql, tenantId: TenantId, id: bigint, stop: { readonly state: "interrupted" | "failed"; readonly reason: string; readonly at: bigint }): Promise<void> {
+export async function stopImport(
+  sql: Sql,
+  tenantId: TenantId,
+  id: bigint,
+  stop: { readonly state: "interrupted" | "failed"; readonly reason: string; readonly at: bigint },
+): Promise<void> {
   await sql`
     update onedata.imports set state = ${stop.state}, reason = ${stop.reason}, updated_at = now(), finished_at = case when ${stop.state} = 'failed' then now() end
      where tenant_id = ${tenantId} and id = ${id} and state = 'receiving' and source_bytes = ${stop.at}`;

@@ -1,28 +1,62 @@
+export { type CaptureOutcome, type CaptureRequest, captureGroup } from "./capture.ts";
 export { type CaptureEvent, type CaptureTarget, type LaneClass, MAX_BATCH_BYTES, MAX_BATCH_EVENTS } from "./capture-batches.ts";
 export { captureImportChunk, type ImportChunk, type RejectedLine, type SourcePlace } from "./capture-import.ts";
-export { captureGroup, type CaptureOutcome, type CaptureRequest } from "./capture.ts";
 export {
-  type ClaimedBatch, type ClaimedRun, type ClaimOptions, type ClaimResult, claimRun, type Progress, readWaitingRoutes, RUN_TARGET_BYTES, RUN_TARGET_EVENTS,
+  type ClaimedBatch,
+  type ClaimedRun,
+  type ClaimOptions,
+  type ClaimResult,
+  claimRun,
+  type Progress,
+  RUN_TARGET_BYTES,
+  RUN_TARGET_EVENTS,
+  readWaitingRoutes,
   type WaitingRoute,
 } from "./claim.ts";
 export { type Claimer, createClaimer } from "./claimer.ts";
 export { type CompletedBatch, type Completion, completeRun, type DeadLetterInput, type OutputInput } from "./complete.ts";
-export { connect, isConnectionLost, openStore, sqlStateOf, type Sql, type Store, type StoreOptions, type Transaction, withPartitions } from "./connection.ts";
+export {
+  connect,
+  isConnectionLost,
+  openStore,
+  type Sql,
+  type Store,
+  type StoreOptions,
+  sqlStateOf,
+  type Transaction,
+  withPartitions,
+} from "./connection.ts";
 export { type EmbeddedPostgres, type EmbeddedPostgresOptions, openEmbeddedPostgres } from "./embedded/server.ts";
 export { type LoadedEvent, loadEvents, readEvent } from "./events.ts";
-export { reclaim, type Reclaimed, registerEngine, removeEngine, renewLease, touchRun } from "./lease.ts";
-export { migrate, readMigrations } from "./migrate.ts";
-export { type Backoff, blockLanes, type LaneChoice, type Release, releaseRun, unblockLanes } from "./release.ts";
-export { shardOf, shardVector } from "./shard.ts";
 export { type CapturePipelineRecord, findCapturePipeline, readPipelineStamps, stampOf } from "./gateway/capture-pipelines.ts";
 export { type EventState, readEventStates, type WaitedEvent } from "./gateway/event-states.ts";
-export { ensureInstallationValue, ensureTenant, findClientBySubject, insertClient, type NewClient, type PrincipalRecord, readClients } from "./gateway/principals.ts";
-export { addCaptured, type CapturedCount, readTenantFigures, type TenantFigures } from "./gateway/tenant-figures.ts";
-export { addProcessed, type PipelineCounts } from "./stats.ts";
-export { freeStrandedLanes, sweep, type Swept } from "./sweep.ts";
-export { listenForWakes, openWaker, WAKE_CHANNEL, type Waker } from "./wake.ts";
-export { loadPlans, type PlannedVersion } from "./plans.ts";
 export {
-  findImportByKey, interruptSilentImports, type NewImport, openImport, readSettledImport, type ReceivedImport, setImportFormat, stopImport, touchImport,
+  ensureInstallationValue,
+  ensureTenant,
+  findClientBySubject,
+  insertClient,
+  type NewClient,
+  type PrincipalRecord,
+  readClients,
+} from "./gateway/principals.ts";
+export { addCaptured, type CapturedCount, readTenantFigures, type TenantFigures } from "./gateway/tenant-figures.ts";
+export {
+  findImportByKey,
+  interruptSilentImports,
+  type NewImport,
+  openImport,
+  type ReceivedImport,
+  readSettledImport,
+  setImportFormat,
+  stopImport,
+  touchImport,
 } from "./imports.ts";
 export { readDatabaseIdentity, readInstallationId } from "./installation.ts";
+export { type Reclaimed, reclaim, registerEngine, removeEngine, renewLease, touchRun } from "./lease.ts";
+export { migrate, readMigrations } from "./migrate.ts";
+export { loadPlans, type PlannedVersion } from "./plans.ts";
+export { type Backoff, blockLanes, type LaneChoice, type Release, releaseRun, unblockLanes } from "./release.ts";
+export { shardOf, shardVector } from "./shard.ts";
+export { addProcessed, type PipelineCounts } from "./stats.ts";
+export { freeStrandedLanes, type Swept, sweep } from "./sweep.ts";
+export { listenForWakes, openWaker, WAKE_CHANNEL, type Waker } from "./wake.ts";

@@ -8,7 +8,10 @@ import type { BatchId } from "@onedata/core";
 import type { Store } from "./connection.ts";
 
 /** Makes the engine known before its first claim. */
-export async function registerEngine(store: Store, engine: { readonly incarnation: string; readonly slots: number; readonly leaseMs: number; readonly name?: string }): Promise<void> {
+export async function registerEngine(
+  store: Store,
+  engine: { readonly incarnation: string; readonly slots: number; readonly leaseMs: number; readonly name?: string },
+): Promise<void> {
   await store.lease`
     insert into onedata.engines (incarnation, alive_until, slots, name)
     values (${engine.incarnation}, clock_timestamp() + make_interval(secs => ${engine.leaseMs}::float8 / 1000), ${engine.slots}, ${engine.name ?? ""})
@@ -16,7 +19,10 @@ export async function registerEngine(store: Store, engine: { readonly incarnatio
 }
 
 /** Returns the incarnations of all living engines; `undefined` when this one has expired: it must stop writing and start anew. */
-export async function renewLease(store: Store, { incarnation, leaseMs }: { readonly incarnation: string; readonly leaseMs: number }): Promise<readonly string[] | undefined> {
+export async function renewLease(
+  store: Store,
+  { incarnation, leaseMs }: { readonly incarnation: string; readonly leaseMs: number },
+): Promise<readonly string[] | undefined> {
   const rows = await store.lease<{ incarnation: string }[]>`
     with renewed as (
       update onedata.engines set alive_until = clock_timestamp() + make_interval(secs => ${leaseMs}::float8 / 1000), renewed_at = clock_timestamp()
@@ -42,7 +48,13 @@ export async function touchRun(store: Store, runId: string, deadlineMs: number):
   return rows[0]?.held ?? 0;
 }
 
-export type Reclaimed = { readonly batchId: BatchId; readonly owner: string; readonly runId: string; readonly failures: number; readonly suspect: boolean };
+export type Reclaimed = {
+  readonly batchId: BatchId;
+  readonly owner: string;
+  readonly runId: string;
+  readonly failures: number;
+  readonly suspect: boolean;
+};
 
 /**
  * Takes back what dead engines and overdue runs hold. It counts as a crash: the second one makes the batch a suspect. The version is freed, unless a
@@ -70,6 +82,10 @@ with overdue as materialized (
 select batch_id, run_id, owner, failures, suspect from taken`;
 
 export async function reclaim(store: Store): Promise<readonly Reclaimed[]> {
-  const rows: readonly { batch_id: BatchId; run_id: string; owner: string; failures: number; suspect: boolean }[] = await store.lease.unsafe(RECLAIM, [], { prepare: true });
+  const rows: readonly { batch_id: BatchId; run_id: string; owner: string; failures: number; suspect: boolean }[] = await store.lease.unsafe(
+    RECLAIM,
+    [],
+    { prepare: true },
+  );
   return rows.map((row) => ({ batchId: row.batch_id, owner: row.owner, runId: row.run_id, failures: row.failures, suspect: row.suspect }));
 }

@@ -27,17 +27,20 @@ describe("the ledger", () => {
   });
 
   it("lets each ordinal in once, whatever the attempts", async () => {
-    await fc.assert(fc.asyncProperty(fc.array(fc.uniqueArray(fc.integer({ min: 0, max: 12 }), { maxLength: 8 }), { maxLength: 6 }), async (attempts) => {
-      const installation = randomUUID();
-      const done = new Set<number>();
-      for (const ordinals of attempts) {
-        const overlapping = await claimLedger(store.sql, installation, [claim(ordinals)]);
-        expect(overlapping.length > 0).toBe(ordinals.some((ordinal) => done.has(ordinal)));
-        const [missing] = await readLedger(store.sql, installation, [claim(ordinals)]);
-        expect(missing?.ordinals).toEqual(overlapping.length > 0 ? ordinals.filter((ordinal) => !done.has(ordinal)) : []);
-        if (overlapping.length === 0) for (const ordinal of ordinals) done.add(ordinal);
-      }
-    }), { numRuns: 50 });
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.uniqueArray(fc.integer({ min: 0, max: 12 }), { maxLength: 8 }), { maxLength: 6 }), async (attempts) => {
+        const installation = randomUUID();
+        const done = new Set<number>();
+        for (const ordinals of attempts) {
+          const overlapping = await claimLedger(store.sql, installation, [claim(ordinals)]);
+          expect(overlapping.length > 0).toBe(ordinals.some((ordinal) => done.has(ordinal)));
+          const [missing] = await readLedger(store.sql, installation, [claim(ordinals)]);
+          expect(missing?.ordinals).toEqual(overlapping.length > 0 ? ordinals.filter((ordinal) => !done.has(ordinal)) : []);
+          if (overlapping.length === 0) for (const ordinal of ordinals) done.add(ordinal);
+        }
+      }),
+      { numRuns: 50 },
+    );
   });
 
   it("makes a second writer wait for the first and then see what it did", async () => {

@@ -65,7 +65,11 @@ returning batch_id, generation, sink`;
 export async function claimLedger(transaction: LedgerSql, installation: string, claims: readonly LedgerClaim[]): Promise<readonly LedgerClaim[]> {
   const wanted = claims.filter(({ ordinals }) => ordinals.length > 0);
   if (wanted.length === 0) return [];
-  const rows: readonly { batch_id: unknown; generation: unknown; sink: unknown }[] = await transaction.unsafe(CLAIM_RANGES, toParameters(installation, wanted), { prepare: true });
+  const rows: readonly { batch_id: unknown; generation: unknown; sink: unknown }[] = await transaction.unsafe(
+    CLAIM_RANGES,
+    toParameters(installation, wanted),
+    { prepare: true },
+  );
   const given = new Set(rows.map((row) => `${String(row.batch_id)}/${String(row.generation)}/${String(row.sink)}`));
   return wanted.filter((claim) => !given.has(keyOf(claim)));
 }
@@ -80,11 +84,26 @@ export async function readLedger(sql: LedgerSql, installation: string, claims: r
   if (claims.length === 0) return [];
   const parameters = toParameters(installation, claims, (ordinals) => `{${ordinals.join(",")}}`);
   const rows: readonly { o: unknown; done: unknown }[] = await sql.unsafe(READ, parameters, { prepare: true });
-  const done = new Map(rows.map((row) => [Number(row.o) - 1, new Set(String(row.done).slice(1, -1).split(",").filter((text) => text !== "").map(Number))]));
+  const done = new Map(
+    rows.map((row) => [
+      Number(row.o) - 1,
+      new Set(
+        String(row.done)
+          .slice(1, -1)
+          .split(",")
+          .filter((text) => text !== "")
+          .map(Number),
+      ),
+    ]),
+  );
   return claims.map((claim, i) => ({ ...claim, ordinals: claim.ordinals.filter((ordinal) => done.get(i)?.has(ordinal) !== true) }));
 }
 
-function toParameters(installation: string, claims: readonly LedgerClaim[], format: (ordinals: readonly number[]) => string = toMultirange): string[] {
+function toParameters(
+  installation: string,
+  claims: readonly LedgerClaim[],
+  format: (ordinals: readonly number[]) => string = toMultirange,
+): string[] {
   const quoted = (values: readonly string[]): string => `{${values.map((value) => `"${value.replace(/["\\]/g, "\\$&")}"`).join(",")}}`;
   return [
     installation,

@@ -25,7 +25,15 @@ export function readMigrations(): readonly Migration[] {
 }
 
 /** One hash over all migrations: names a test template. */
-export const hashMigrations = (): string => createHash("sha256").update(readMigrations().map((migration) => migration.hash).join()).digest("hex").slice(0, 12);
+export const hashMigrations = (): string =>
+  createHash("sha256")
+    .update(
+      readMigrations()
+        .map((migration) => migration.hash)
+        .join(),
+    )
+    .digest("hex")
+    .slice(0, 12);
 
 /** Returns the names of the migrations it applied. Throws `config.problems` when an applied file was changed or the database is newer than this code. */
 export async function migrate(url: string): Promise<readonly string[]> {
@@ -34,7 +42,9 @@ export async function migrate(url: string): Promise<readonly string[]> {
   try {
     await sql.unsafe(`select pg_advisory_lock(${LOCK})`);
     await sql.unsafe("create schema if not exists onedata");
-    await sql.unsafe("create table if not exists onedata.migrations (number int primary key, name text not null, hash text not null, applied_at timestamptz not null default now())");
+    await sql.unsafe(
+      "create table if not exists onedata.migrations (number int primary key, name text not null, hash text not null, applied_at timestamptz not null default now())",
+    );
     const applied = new Map<number, string>();
     for (const row of await sql<{ number: number; hash: string }[]>`select number, hash from onedata.migrations`) applied.set(row.number, row.hash);
     check(migrations, applied);
@@ -58,7 +68,12 @@ function check(migrations: readonly Migration[], applied: ReadonlyMap<number, st
   const known = new Map(migrations.map((migration) => [migration.number, migration]));
   for (const [number, hash] of applied) {
     const migration = known.get(number);
-    if (migration === undefined) throw new OneDataError("config.problems", `the database has migration ${number}, which this version does not know; use the newer version`);
-    if (migration.hash !== hash) throw new OneDataError("config.problems", `migration ${migration.name} was changed after it was applied to this database; add a new migration instead`);
+    if (migration === undefined)
+      throw new OneDataError("config.problems", `the database has migration ${number}, which this version does not know; use the newer version`);
+    if (migration.hash !== hash)
+      throw new OneDataError(
+        "config.problems",
+        `migration ${migration.name} was changed after it was applied to this database; add a new migration instead`,
+      );
   }
 }

@@ -5,7 +5,10 @@ import type { Store } from "./connection.ts";
 export type PlannedVersion = { readonly pipelineId: PipelineId; readonly version: number; readonly pipeline: string; readonly plan: Plan };
 
 /** One query for all. A version whose pipeline was removed is absent. */
-export async function loadPlans(store: Store, versions: readonly { readonly pipelineId: PipelineId; readonly version: number }[]): Promise<readonly PlannedVersion[]> {
+export async function loadPlans(
+  store: Store,
+  versions: readonly { readonly pipelineId: PipelineId; readonly version: number }[],
+): Promise<readonly PlannedVersion[]> {
   const rows = await store.sql<{ pipeline_id: PipelineId; version: number; name: string; plan: Plan }[]>`
     select v.pipeline_id, v.version, p.name, v.plan
       from unnest(${`{${versions.map((v) => v.pipelineId).join(",")}}`}::bigint[], ${`{${versions.map((v) => v.version).join(",")}}`}::int[]) w(pipeline_id, version)

@@ -35,7 +35,13 @@ select count(*)::int as released from released`;
 
 /** Returns how many batches were given back; 0 = the run had lost them. */
 export async function releaseRun(store: Store, { runId, batchIds, delayMs = 0, crashed = false, keepVersion = [] }: Release): Promise<number> {
-  const parameters = [runId, batchIds === undefined ? null : `{${batchIds.join(",")}}`, String(delayMs), crashed ? "1" : "0", `{${keepVersion.join(",")}}`];
+  const parameters = [
+    runId,
+    batchIds === undefined ? null : `{${batchIds.join(",")}}`,
+    String(delayMs),
+    crashed ? "1" : "0",
+    `{${keepVersion.join(",")}}`,
+  ];
   const rows: readonly { released: number }[] = await store.lease.unsafe(RELEASE, parameters, { prepare: true });
   return rows[0]?.released ?? 0;
 }
@@ -68,4 +74,5 @@ export async function unblockLanes(store: Store, lanes: LaneChoice): Promise<voi
   await store.lease`update onedata.lanes set blocked_until = null, block_reason = null, block_failures = 0 where (blocked_until is not null or block_failures > 0) and ${whichLanes(store, lanes)}`;
 }
 
-const whichLanes = (store: Store, lanes: LaneChoice) => ("route" in lanes ? store.lease`route = ${lanes.route}` : store.lease`id = any(${`{${lanes.laneIds.join(",")}}`}::bigint[])`);
+const whichLanes = (store: Store, lanes: LaneChoice) =>
+  "route" in lanes ? store.lease`route = ${lanes.route}` : store.lease`id = any(${`{${lanes.laneIds.join(",")}}`}::bigint[])`;

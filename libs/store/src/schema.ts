@@ -3,7 +3,7 @@
  * Non-duty: the hot path's tables, which hand-written SQL alone touches; indexes and constraints beyond primary keys.
  */
 import { sql } from "drizzle-orm";
-import { customType, bigint, boolean, integer, jsonb, pgSchema, primaryKey, real, smallint, text, timestamp, uuid } from "drizzle-orm/pg-core";
+import { bigint, boolean, customType, integer, jsonb, pgSchema, primaryKey, real, smallint, text, timestamp, uuid } from "drizzle-orm/pg-core";
 
 const onedata = pgSchema("onedata");
 const bytea = customType<{ data: Buffer }>({ dataType: () => "bytea" });
@@ -41,17 +41,21 @@ export const pipelines = onedata.table("pipelines", {
   createdAt: timestamp("created_at", { withTimezone: true }).notNull().defaultNow(),
 });
 
-export const pipelineVersions = onedata.table("pipeline_versions", {
-  pipelineId: bigint("pipeline_id", { mode: "bigint" }).notNull(),
-  version: integer("version").notNull(),
-  hash: text("hash").notNull(),
-  spec: text("spec").notNull(),
-  specMediaType: text("spec_media_type").notNull().default(sql`'application/json'::text`),
-  plan: jsonb("plan").notNull(),
-  route: text("route").notNull().default(sql`''::text`),
-  createdBy: text("created_by"),
-  createdAt: timestamp("created_at", { withTimezone: true }).notNull().defaultNow(),
-}, (table) => [primaryKey({ columns: [table.pipelineId, table.version] })]);
+export const pipelineVersions = onedata.table(
+  "pipeline_versions",
+  {
+    pipelineId: bigint("pipeline_id", { mode: "bigint" }).notNull(),
+    version: integer("version").notNull(),
+    hash: text("hash").notNull(),
+    spec: text("spec").notNull(),
+    specMediaType: text("spec_media_type").notNull().default(sql`'application/json'::text`),
+    plan: jsonb("plan").notNull(),
+    route: text("route").notNull().default(sql`''::text`),
+    createdBy: text("created_by"),
+    createdAt: timestamp("created_at", { withTimezone: true }).notNull().defaultNow(),
+  },
+  (table) => [primaryKey({ columns: [table.pipelineId, table.version] })],
+);
 
 export const lanes = onedata.table("lanes", {
   id: bigint("id", { mode: "bigint" }).notNull().generatedByDefaultAsIdentity().primaryKey(),
@@ -91,14 +95,18 @@ export const imports = onedata.table("imports", {
   finishedAt: timestamp("finished_at", { withTimezone: true }),
 });
 
-export const importRejects = onedata.table("import_rejects", {
-  importId: bigint("import_id", { mode: "bigint" }).notNull(),
-  line: bigint("line", { mode: "bigint" }).notNull(),
-  byteOffset: bigint("byte_offset", { mode: "bigint" }).notNull().default(sql`0`),
-  code: text("code").notNull(),
-  message: text("message").notNull(),
-  raw: text("raw"),
-}, (table) => [primaryKey({ columns: [table.importId, table.line] })]);
+export const importRejects = onedata.table(
+  "import_rejects",
+  {
+    importId: bigint("import_id", { mode: "bigint" }).notNull(),
+    line: bigint("line", { mode: "bigint" }).notNull(),
+    byteOffset: bigint("byte_offset", { mode: "bigint" }).notNull().default(sql`0`),
+    code: text("code").notNull(),
+    message: text("message").notNull(),
+    raw: text("raw"),
+  },
+  (table) => [primaryKey({ columns: [table.importId, table.line] })],
+);
 
 export const jobs = onedata.table("jobs", {
   id: bigint("id", { mode: "bigint" }).notNull().default(sql`onedata.next_id()`).primaryKey(),
@@ -118,12 +126,16 @@ export const jobs = onedata.table("jobs", {
   finishedAt: timestamp("finished_at", { withTimezone: true }),
 });
 
-export const jobItems = onedata.table("job_items", {
-  jobId: bigint("job_id", { mode: "bigint" }).notNull(),
-  position: bigint("position", { mode: "bigint" }).notNull(),
-  srcBatchId: bigint("src_batch_id", { mode: "bigint" }).notNull(),
-  srcN: integer("src_n").notNull(),
-}, (table) => [primaryKey({ columns: [table.jobId, table.position] })]);
+export const jobItems = onedata.table(
+  "job_items",
+  {
+    jobId: bigint("job_id", { mode: "bigint" }).notNull(),
+    position: bigint("position", { mode: "bigint" }).notNull(),
+    srcBatchId: bigint("src_batch_id", { mode: "bigint" }).notNull(),
+    srcN: integer("src_n").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.jobId, table.position] })],
+);
 
 export const connections = onedata.table("connections", {
   id: bigint("id", { mode: "bigint" }).notNull().generatedByDefaultAsIdentity().primaryKey(),
@@ -139,23 +151,31 @@ export const connections = onedata.table("connections", {
   updatedAt: timestamp("updated_at", { withTimezone: true }).notNull().defaultNow(),
 });
 
-export const lookups = onedata.table("lookups", {
-  tenantId: bigint("tenant_id", { mode: "bigint" }).notNull(),
-  name: text("name").notNull(),
-  hash: text("hash").notNull(),
-  updatedBy: text("updated_by"),
-  updatedAt: timestamp("updated_at", { withTimezone: true }).notNull().defaultNow(),
-}, (table) => [primaryKey({ columns: [table.tenantId, table.name] })]);
+export const lookups = onedata.table(
+  "lookups",
+  {
+    tenantId: bigint("tenant_id", { mode: "bigint" }).notNull(),
+    name: text("name").notNull(),
+    hash: text("hash").notNull(),
+    updatedBy: text("updated_by"),
+    updatedAt: timestamp("updated_at", { withTimezone: true }).notNull().defaultNow(),
+  },
+  (table) => [primaryKey({ columns: [table.tenantId, table.name] })],
+);
 
-export const lookupVersions = onedata.table("lookup_versions", {
-  tenantId: bigint("tenant_id", { mode: "bigint" }).notNull(),
-  name: text("name").notNull(),
-  hash: text("hash").notNull(),
-  rowCount: integer("row_count").notNull(),
-  bytes: bigint("bytes", { mode: "bigint" }).notNull(),
-  content: text("content").notNull(),
-  createdAt: timestamp("created_at", { withTimezone: true }).notNull().defaultNow(),
-}, (table) => [primaryKey({ columns: [table.tenantId, table.name, table.hash] })]);
+export const lookupVersions = onedata.table(
+  "lookup_versions",
+  {
+    tenantId: bigint("tenant_id", { mode: "bigint" }).notNull(),
+    name: text("name").notNull(),
+    hash: text("hash").notNull(),
+    rowCount: integer("row_count").notNull(),
+    bytes: bigint("bytes", { mode: "bigint" }).notNull(),
+    content: text("content").notNull(),
+    createdAt: timestamp("created_at", { withTimezone: true }).notNull().defaultNow(),
+  },
+  (table) => [primaryKey({ columns: [table.tenantId, table.name, table.hash] })],
+);
 
 export const sources = onedata.table("sources", {
   id: bigint("id", { mode: "bigint" }).notNull().generatedByDefaultAsIdentity().primaryKey(),
@@ -212,14 +232,18 @@ export const subscriptions = onedata.table("subscriptions", {
   createdAt: timestamp("created_at", { withTimezone: true }).notNull().defaultNow(),
 });
 
-export const settings = onedata.table("settings", {
-  tenantId: bigint("tenant_id", { mode: "bigint" }).notNull(),
-  kind: text("kind").notNull().default(sql`'var'::text`),
-  name: text("name").notNull(),
-  value: text("value").notNull(),
-  updatedBy: text("updated_by"),
-  updatedAt: timestamp("updated_at", { withTimezone: true }).notNull().defaultNow(),
-}, (table) => [primaryKey({ columns: [table.tenantId, table.kind, table.name] })]);
+export const settings = onedata.table(
+  "settings",
+  {
+    tenantId: bigint("tenant_id", { mode: "bigint" }).notNull(),
+    kind: text("kind").notNull().default(sql`'var'::text`),
+    name: text("name").notNull(),
+    value: text("value").notNull(),
+    updatedBy: text("updated_by"),
+    updatedAt: timestamp("updated_at", { withTimezone: true }).notNull().defaultNow(),
+  },
+  (table) => [primaryKey({ columns: [table.tenantId, table.kind, table.name] })],
+);
 
 export const installation = onedata.table("installation", {
   name: text("name").notNull().primaryKey(),
@@ -237,22 +261,30 @@ export const audit = onedata.table("audit", {
   traceId: bytea("trace_id"),
 });
 
-export const tallies = onedata.table("tallies", {
-  ownerId: bigint("owner_id", { mode: "bigint" }).notNull(),
-  stripe: smallint("stripe").notNull(),
-  delivered: bigint("delivered", { mode: "bigint" }).notNull().default(sql`0`),
-  filtered: bigint("filtered", { mode: "bigint" }).notNull().default(sql`0`),
-  dead: bigint("dead", { mode: "bigint" }).notNull().default(sql`0`),
-}, (table) => [primaryKey({ columns: [table.ownerId, table.stripe] })]);
+export const tallies = onedata.table(
+  "tallies",
+  {
+    ownerId: bigint("owner_id", { mode: "bigint" }).notNull(),
+    stripe: smallint("stripe").notNull(),
+    delivered: bigint("delivered", { mode: "bigint" }).notNull().default(sql`0`),
+    filtered: bigint("filtered", { mode: "bigint" }).notNull().default(sql`0`),
+    dead: bigint("dead", { mode: "bigint" }).notNull().default(sql`0`),
+  },
+  (table) => [primaryKey({ columns: [table.ownerId, table.stripe] })],
+);
 
-export const pipelineStats = onedata.table("pipeline_stats", {
-  pipelineId: bigint("pipeline_id", { mode: "bigint" }).notNull(),
-  minute: timestamp("minute", { withTimezone: true }).notNull(),
-  stripe: smallint("stripe").notNull().default(sql`0`),
-  captured: bigint("captured", { mode: "bigint" }).notNull().default(sql`0`),
-  delivered: bigint("delivered", { mode: "bigint" }).notNull().default(sql`0`),
-  filtered: bigint("filtered", { mode: "bigint" }).notNull().default(sql`0`),
-  dead: bigint("dead", { mode: "bigint" }).notNull().default(sql`0`),
-  bytes: bigint("bytes", { mode: "bigint" }).notNull().default(sql`0`),
-  latencyMs: bigint("latency_ms", { mode: "bigint" }).notNull().default(sql`0`),
-}, (table) => [primaryKey({ columns: [table.pipelineId, table.minute, table.stripe] })]);
+export const pipelineStats = onedata.table(
+  "pipeline_stats",
+  {
+    pipelineId: bigint("pipeline_id", { mode: "bigint" }).notNull(),
+    minute: timestamp("minute", { withTimezone: true }).notNull(),
+    stripe: smallint("stripe").notNull().default(sql`0`),
+    captured: bigint("captured", { mode: "bigint" }).notNull().default(sql`0`),
+    delivered: bigint("delivered", { mode: "bigint" }).notNull().default(sql`0`),
+    filtered: bigint("filtered", { mode: "bigint" }).notNull().default(sql`0`),
+    dead: bigint("dead", { mode: "bigint" }).notNull().default(sql`0`),
+    bytes: bigint("bytes", { mode: "bigint" }).notNull().default(sql`0`),
+    latencyMs: bigint("latency_ms", { mode: "bigint" }).notNull().default(sql`0`),
+  },
+  (table) => [primaryKey({ columns: [table.pipelineId, table.minute, table.stripe] })],
+);

@@ -22,8 +22,12 @@ export async function addProcessed(store: Store, counts: readonly PipelineCounts
      on conflict (pipeline_id, minute, stripe) do update
         set delivered = s.delivered + excluded.delivered, filtered = s.filtered + excluded.filtered, dead = s.dead + excluded.dead, latency_ms = s.latency_ms + excluded.latency_ms`,
     [
-      array(counts.map((count) => count.pipelineId)), array(counts.map((count) => count.delivered)), array(counts.map((count) => count.filtered)),
-      array(counts.map((count) => count.dead)), array(counts.map((count) => Math.round(count.latencyMs))), String(stripe),
+      array(counts.map((count) => count.pipelineId)),
+      array(counts.map((count) => count.delivered)),
+      array(counts.map((count) => count.filtered)),
+      array(counts.map((count) => count.dead)),
+      array(counts.map((count) => Math.round(count.latencyMs))),
+      String(stripe),
     ],
     { prepare: true },
   );

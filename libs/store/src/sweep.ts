@@ -12,7 +12,8 @@ export async function sweep(sql: Sql, signal?: AbortSignal): Promise<Swept> {
   const [made] = await sql<{ partitions: number }[]>`select onedata.ensure_partitions(3) as partitions`;
   let keys = 0;
   for (let remainder = 0; remainder < 16; remainder++) {
-    for (let deleted = KEYS_PER_STATEMENT; deleted === KEYS_PER_STATEMENT && signal?.aborted !== true; keys += deleted) deleted = await deleteKeys(sql, remainder);
+    for (let deleted = KEYS_PER_STATEMENT; deleted === KEYS_PER_STATEMENT && signal?.aborted !== true; keys += deleted)
+      deleted = await deleteKeys(sql, remainder);
   }
   const lanes = await freeStrandedLanes(sql);
   const engines = await sql`

@@ -36,7 +36,10 @@ export async function openProxy(targetUrl: string): Promise<Proxy> {
         cut();
       } else client.write(bytes);
     });
-    for (const [socket, other] of [[client, upstream], [upstream, client]] as const) {
+    for (const [socket, other] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
       sockets.add(socket);
       socket.on("error", () => other.destroy());
       socket.on("close", () => {

@@ -35,11 +35,13 @@ export function leaveTestServer(): Promise<void> {
 }
 
 function livingUsers(): readonly number[] {
-  return readdirSync(join(FOLDER, "users")).map(Number).filter((pid) => {
-    if (isAlive(pid)) return true;
-    rmSync(join(FOLDER, "users", String(pid)), { force: true });
-    return false;
-  });
+  return readdirSync(join(FOLDER, "users"))
+    .map(Number)
+    .filter((pid) => {
+      if (isAlive(pid)) return true;
+      rmSync(join(FOLDER, "users", String(pid)), { force: true });
+      return false;
+    });
 }
 
 /** The template's name carries the migrations' hash and the day, since its partitions are made around the day it was made on. */

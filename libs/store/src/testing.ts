@@ -52,7 +52,10 @@ export async function createTestTenant(sql: Sql, name = `tenant-${randomUUID()}`
 }
 
 /** A running pipeline with version 1 active and its lanes made. */
-export async function createTestPipeline(sql: Sql, options: TestPipelineOptions = {}): Promise<{ tenantId: TenantId; pipelineId: PipelineId; name: string }> {
+export async function createTestPipeline(
+  sql: Sql,
+  options: TestPipelineOptions = {},
+): Promise<{ tenantId: TenantId; pipelineId: PipelineId; name: string }> {
   const tenantId = options.tenantId ?? (await createTestTenant(sql));
   const name = options.name ?? `pipeline-${randomUUID()}`;
   const [row] = await sql<{ id: bigint }[]>`

@@ -8,7 +8,7 @@ export {
   type EventAttempt, type EventDeadLetter, type EventPage, type EventRow, type EventState, type EventSummary, type EventWait, getEvent, listEvents, listFinished, listOpenBatches, readLastPayloads, stateOf,
 } from "./events.ts";
 export { cancelImport, finishImports, getImportProgress, type ImportProgress, type ImportState, listImportProgress, listRejects, type RejectRow } from "./imports.ts";
-export { createLookups, deleteLookup, getLookup, listLookups, type LookupRecord, type LookupRow, type Lookups, putLookup, type TenantLookups } from "./lookups.ts";
+export { createLookups, deleteLookup, findLookup, getLookup, listLookups, type LookupRecord, type LookupRow, type Lookups, putLookup, type TenantLookups } from "./lookups.ts";
 export { listOutputs, type OutputCursor, type OutputRow, OUTPUTS_SINK } from "./outputs.ts";
 export {
   activateVersion, type Applied, applyVersion, getPipeline, getVersion, listPipelines, listVersions, markDeleting, type NewVersion, type PipelineRow, type PipelineState,

@@ -38,8 +38,13 @@ export async function putLookup(sql: Sql, tenantId: TenantId, actor: Actor, list
 }
 
 export async function getLookup(sql: Sql | Transaction, tenantId: TenantId, name: string): Promise<LookupRow> {
-  const [row] = await selectLookups(sql, tenantId, name);
+  const row = await findLookup(sql, tenantId, name);
   if (row === undefined) throw notFound(name);
+  return row;
+}
+
+export async function findLookup(sql: Sql | Transaction, tenantId: TenantId, name: string): Promise<LookupRow | undefined> {
+  const [row] = await selectLookups(sql, tenantId, name);
   return row;
 }
 

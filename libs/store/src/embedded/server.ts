@@ -60,7 +60,14 @@ export async function openEmbeddedPostgres(options: EmbeddedPostgresOptions): Pr
     if (readPostmaster(cluster) === undefined) return;
     await run(join(binaries, "bin/pg_ctl"), ["-D", cluster, "-m", "fast", "-w", "-t", String(START_TIMEOUT_SECONDS), "stop"], asUser(user));
   };
-  const handle = (port: number, adopted: boolean): EmbeddedPostgres => ({ url: url(port), port, dataDir, adopted, stop, [Symbol.asyncDispose]: stop });
+  const handle = (port: number, adopted: boolean): EmbeddedPostgres => ({
+    url: url(port),
+    port,
+    dataDir,
+    adopted,
+    stop,
+    [Symbol.asyncDispose]: stop,
+  });
 
   const running = readPostmaster(cluster);
   if (running !== undefined && (await answers(url(running.port)))) return handle(running.port, true);
@@ -69,11 +76,20 @@ export async function openEmbeddedPostgres(options: EmbeddedPostgresOptions): Pr
   // A free port can be taken between the look and the start, and a server that is just stopping frees its own late: hence a few tries.
   for (let attempt = 0; attempt < 5; attempt++) {
     const port = await choosePort(options.port ?? 0, dataDir);
-    const settings = { port, durable: options.durable ?? true, maxConnections: options.maxConnections ?? 200, ...(options.settings === undefined ? {} : { extra: options.settings }) };
+    const settings = {
+      port,
+      durable: options.durable ?? true,
+      maxConnections: options.maxConnections ?? 200,
+      ...(options.settings === undefined ? {} : { extra: options.settings }),
+    };
     writeOwned(join(cluster, "onedata.conf"), toPostgresConf(settings), user);
     removeZombiesPidFile(cluster);
     try {
-      await run(join(binaries, "bin/pg_ctl"), ["-D", cluster, "-l", join(cluster, "server.log"), "-w", "-t", String(START_TIMEOUT_SECONDS), "start"], asUser(user));
+      await run(
+        join(binaries, "bin/pg_ctl"),
+        ["-D", cluster, "-l", join(cluster, "server.log"), "-w", "-t", String(START_TIMEOUT_SECONDS), "start"],
+        asUser(user),
+      );
       writeFileSync(join(dataDir, "port"), String(port));
       return handle(port, false);
     } catch (error) {
@@ -96,7 +112,18 @@ async function initialise(binaries: string, cluster: string, password: string, u
   try {
     await run(
       join(binaries, "bin/initdb"),
-      ["-D", cluster, "-U", "postgres", `--pwfile=${passwordFile}`, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions", "--data-checksums"],
+      [
+        "-D",
+        cluster,
+        "-U",
+        "postgres",
+        `--pwfile=${passwordFile}`,
+        "--auth=scram-sha-256",
+        "--encoding=UTF8",
+        "--locale=C",
+        "--no-instructions",
+        "--data-checksums",
+      ],
       { ...asUser(user), env: { ...environment(), LC_ALL: "C" } },
     );
     const conf = join(cluster, "postgresql.conf");
@@ -200,7 +227,11 @@ function reachableBinaries(user: OsUser | undefined): string {
     writeFileSync(join(copy, "complete"), "");
   }
   spawnSync("chmod", ["-R", "a+rX", copy]);
-  if (!reachable(join(copy, "bin/postgres"), user)) throw new OneDataError("config.problems", `the OS user ${user?.name ?? "of this process"} can read the Postgres binaries neither in ${native} nor in ${copy}`);
+  if (!reachable(join(copy, "bin/postgres"), user))
+    throw new OneDataError(
+      "config.problems",
+      `the OS user ${user?.name ?? "of this process"} can read the Postgres binaries neither in ${native} nor in ${copy}`,
+    );
   return copy;
 }
 
@@ -216,7 +247,11 @@ function reachableDataDir(dataDir: string, user: OsUser | undefined, log: (messa
   if (enterable(dataDir, user)) return dataDir;
   const other = join("/var/lib/onedata", createHash("sha256").update(dataDir).digest("hex").slice(0, 12));
   mkdirSync(other, { recursive: true });
-  if (!enterable(other, user)) throw new OneDataError("config.problems", `the OS user ${user?.name ?? "of this process"} can enter neither ${dataDir} nor ${other}; choose another folder`);
+  if (!enterable(other, user))
+    throw new OneDataError(
+      "config.problems",
+      `the OS user ${user?.name ?? "of this process"} can enter neither ${dataDir} nor ${other}; choose another folder`,
+    );
   log(`database: the OS user ${user?.name ?? ""} cannot enter ${dataDir}, so the data lies in ${other}`);
   return other;
 }

@@ -1,5 +1,10 @@
 /** The server settings of the embedded Postgres. Durable by default; `durable: false` is for test servers only. */
-export type ServerSettings = { readonly port: number; readonly durable: boolean; readonly maxConnections: number; readonly extra?: Readonly<Record<string, string>> };
+export type ServerSettings = {
+  readonly port: number;
+  readonly durable: boolean;
+  readonly maxConnections: number;
+  readonly extra?: Readonly<Record<string, string>>;
+};
 
 export function toPostgresConf({ port, durable, maxConnections, extra = {} }: ServerSettings): string {
   const settings: Record<string, string> = {
@@ -31,5 +36,7 @@ export function toPostgresConf({ port, durable, maxConnections, extra = {} }: Se
     log_min_duration_statement: "1000",
     ...extra,
   };
-  return `# Written at every start.\n${Object.entries(settings).map(([name, value]) => `${name} = '${value.replaceAll("'", "''")}'`).join("\n")}\n`;
+  return `# Written at every start.\n${Object.entries(settings)
+    .map(([name, value]) => `${name} = '${value.replaceAll("'", "''")}'`)
+    .join("\n")}\n`;
 }

@@ -15,7 +15,17 @@ export type CapturePipelineRecord = {
 };
 
 export async function findCapturePipeline(sql: Sql, tenantId: TenantId, name: string): Promise<CapturePipelineRecord | undefined> {
-  const [row] = await sql<{ id: bigint; name: string; state: string; active_version: number | null; ordering: string | null; schema: string | null; outputs: number | null }[]>`
+  const [row] = await sql<
+    {
+      id: bigint;
+      name: string;
+      state: string;
+      active_version: number | null;
+      ordering: string | null;
+      schema: string | null;
+      outputs: number | null;
+    }[]
+  >`
     select p.id, p.name, p.state, p.active_version, p.ordering, (v.plan->'inputSchema')::text as schema,
            (select (s.o - 1)::int from jsonb_array_elements(v.plan->'sinks') with ordinality s(sink, o) where s.sink->>'kind' = 'onedata.outputs' order by s.o limit 1) as outputs
       from onedata.pipelines p left join onedata.pipeline_versions v on v.pipeline_id = p.id and v.version = p.active_version

@@ -2,7 +2,12 @@
 import type { TenantId } from "@onedata/core";
 import type { Sql } from "../connection.ts";
 
-export type TenantFigures = { readonly tenantId: bigint; readonly eventsPerSecond: number; readonly backlogBytesLimit: number; readonly backlogBytes: number };
+export type TenantFigures = {
+  readonly tenantId: bigint;
+  readonly eventsPerSecond: number;
+  readonly backlogBytesLimit: number;
+  readonly backlogBytes: number;
+};
 
 /** 0 = no limit. The backlog is summed only where it is limited. */
 export async function readTenantFigures(sql: Sql, tenants: readonly TenantId[]): Promise<readonly TenantFigures[]> {
