@@ -54,6 +54,6 @@ function toMessage(row: ImportProgress): ImportMessage {
 
 function describeWaiting({ state, reason, paused, accepted }: ImportProgress, waiting: number): string {
   if (reason !== undefined) return reason;
-  if (paused !== undefined && waiting > 0) return `the pipeline is paused${paused.by === undefined ? "" : ` by ${paused.by}`} ${since(paused.at)}${paused.reason === undefined ? "" : `: ${paused.reason}`}`;
+  if (paused !== undefined && waiting > 0) return `the pipeline is paused${paused.by === undefined ? "" : ` by ${paused.by}`} ${since(paused.at, new Date())}${paused.reason === undefined ? "" : `: ${paused.reason}`}`;
   return state === "processing" ? `${waiting.toLocaleString("en-US")} of ${accepted.toLocaleString("en-US")} records are not finished` : "";
 }

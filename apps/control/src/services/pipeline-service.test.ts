@@ -34,7 +34,7 @@ describe("PipelineService", () => {
 
   it("stores, activates and shows a spec", async () => {
     const applied = await apply("orders", spec("orders"));
-    expect(applied).toMatchObject({ version: 1, created: true, dryRun: false, pipeline: { name: "orders", state: "running", activeVersion: 1, description: "totals of orders", sinks: ["onedata.outputs"] } });
+    expect(applied).toMatchObject({ version: 1, created: true, dryRun: false, diff: [], pipeline: { name: "orders", state: "running", activeVersion: 1, description: "totals of orders", sinks: ["onedata.outputs"] } });
     const [lane] = await world.store.sql`select count(*)::int as lanes, min(route) as route from onedata.lanes`;
     expect(lane).toEqual({ lanes: 2, route: "transform>engine" });
     expect(await world.pipelines.getPipeline({ pipeline: "orders" }, world.ana)).toEqual(applied.pipeline);
@@ -71,6 +71,11 @@ describe("PipelineService", () => {
     expect(found).toContainEqual(["/sinks/0/with/connection", "connection.not_found", "line 10"]);
     expect(problem.violations.find((v) => v.pointer === "/steps/0/use")?.detail).toContain('did you mean "record.map"?');
     expect(await problemOf(world.pipelines.getPipeline({ pipeline: "bad" }, world.ana))).toMatchObject({ code: "pipeline.not_found" });
+  });
+
+  it("warns of a lookup table that is not there yet", async () => {
+    const document = "name: looks\nsteps:\n  - { id: a, use: enrich.lookup, with: { table: nowhere, on: code, take: [name] } }\n";
+    expect((await apply("looks", document)).warnings).toMatchObject([{ pointer: "/steps/0/with/table", code: "lookup.not_found", line: 3 }]);
   });
 
   it("refuses unknown members, cycles, duplicate names and wrong schemas", async () => {
@@ -167,6 +172,10 @@ describe("PipelineService", () => {
     expect(await problemOf(apply("ordered", spec("ordered")))).toMatchObject({ code: "pipeline.conflict" });
     await world.store.sql`delete from onedata.queue`;
     expect((await apply("ordered", spec("ordered"))).pipeline?.ordering).toBe("");
+    // A rollback leaves the ordering alone; only an apply brings it back, under a new number, so that no gateway goes on with the old one.
+    expect(await world.pipelines.activateVersion({ pipeline: "ordered", version: 1 }, world.ana)).toMatchObject({ activeVersion: 1, ordering: "" });
+    expect(await apply("ordered", `${spec("ordered")}\ninput: { ordering: customer }\n`)).toMatchObject({ version: 3, created: true, pipeline: { activeVersion: 3, ordering: "customer" } });
+    await apply("ordered", spec("ordered"));
     const [still] = await world.store.sql`select bool_or(l.ordered) as ordered from onedata.lanes l join onedata.pipelines p on p.id = l.pipeline_id where p.name = 'ordered'`;
     expect(still).toEqual({ ordered: false });
   });

@@ -48,7 +48,7 @@ export function createPipelineService({ sql, checker, lab }: PipelineServicePort
         pipeline: toPipeline(applied.pipeline),
         version: applied.version,
         created: applied.created,
-        diff: diffSpecs(applied.previousSpec === undefined ? undefined : parseJson(applied.previousSpec), checked.value),
+        diff: applied.previousSpec === undefined ? [] : diffSpecs(parseJson(applied.previousSpec), checked.value),
         tests,
         warnings: checked.warnings.map((warning) => pipelineV1.Problem.fromPartial(warning)),
         dryRun: request.dryRun,
@@ -127,8 +127,8 @@ function toPipeline(row: PipelineRow): PipelineMessage {
 
 function describeState(row: PipelineRow): string {
   const by = row.stateChangedBy === undefined ? "" : ` by ${row.stateChangedBy}`;
-  if (row.state === "paused") return `paused${by} ${since(row.stateChangedAt)}${row.reason === undefined ? "" : `: ${row.reason}`}`;
-  if (row.state === "deleting") return `being deleted${by} ${since(row.stateChangedAt)}; ${row.reason === "discard" ? "its backlog becomes dead letters" : "its backlog drains"}`;
+  if (row.state === "paused") return `paused${by} ${since(row.stateChangedAt, new Date())}${row.reason === undefined ? "" : `: ${row.reason}`}`;
+  if (row.state === "deleting") return `being deleted${by} ${since(row.stateChangedAt, new Date())}; ${row.reason === "discard" ? "its backlog becomes dead letters" : "its backlog drains"}`;
   return "";
 }
 

@@ -2,7 +2,7 @@
 import type { EventWait } from "@onedata/store/control";
 
 /** "since 12:03 UTC", with the date when it is more than a day ago. */
-export function since(at: Date, now = new Date(at.getTime())): string {
+export function since(at: Date, now: Date): string {
   const text = at.toISOString();
   return now.getTime() - at.getTime() > 86_400_000 ? `since ${text.slice(0, 10)} ${text.slice(11, 16)} UTC` : `since ${text.slice(11, 16)} UTC`;
 }

@@ -19,6 +19,7 @@ export type SpecSurroundings = {
   /** Names of services that did not answer, for the message about an unknown operation. */
   readonly unreachable: () => readonly string[];
   readonly isConnection: (name: string) => Promise<boolean>;
+  readonly isLookup: (name: string) => Promise<boolean>;
   /** Problems with pointers into the sink's config. Throws when it cannot be checked now. Absent = sinks are not used, so not checked. */
   readonly checkSink?: (sink: { readonly kind: string; readonly service: string; readonly config: Json; readonly connection: string | undefined }) => Promise<readonly Violation[]>;
 };
@@ -59,7 +60,7 @@ export async function checkSpec({ pipeline, document: text, mediaType, fuse = tr
     const hint = down.length > 0 && violations.some((v) => v.code === "spec.unknown_operation") ? `; services that do not answer now: ${down.join(", ")}` : "";
     throw invalid(pipeline, withLines(document, violations), hint);
   }
-  const warnings: SpecProblem[] = withLines(document, warnOfExpressions(spec, catalogue));
+  const warnings: SpecProblem[] = withLines(document, [...warnOfExpressions(spec, catalogue), ...(await warnOfLookups(spec, around))]);
   const sinkProblems = await Promise.all(plan.sinks.map(async (sink, i) => ({ i, ...(await tryCheckSink(sink, around)) })));
   for (const { i, problems, unchecked } of sinkProblems) {
     violations.push(...problems.map((v) => ({ ...v, pointer: `/sinks/${i}/with${v.pointer}` })));
@@ -118,6 +119,18 @@ function warnOfExpressions(spec: PipelineSpec, catalogue: Catalogue): Violation[
     if (entry === undefined) return [];
     return warnExpressions(entry.description, step.with, readsInput ? members : undefined).map((v) => ({ ...v, pointer: `/steps/${i}/with${v.pointer}` }));
   });
+}
+
+/** A list may be uploaded later: records that come before it wait or die as the step says. */
+async function warnOfLookups(spec: PipelineSpec, around: SpecSurroundings): Promise<Violation[]> {
+  const found = await Promise.all(
+    spec.steps.map(async ({ use, with: config }, i): Promise<Violation[]> => {
+      const table = config["table"];
+      if (use !== "enrich.lookup" || typeof table !== "string" || (await around.isLookup(table))) return [];
+      return [{ pointer: `/steps/${i}/with/table`, code: "lookup.not_found", detail: `there is no lookup table ${JSON.stringify(table)} yet; upload it with PUT /v1/lookups/${table}` }];
+    }),
+  );
+  return found.flat();
 }
 
 async function checkConnections(spec: PipelineSpec, around: SpecSurroundings): Promise<Violation[]> {

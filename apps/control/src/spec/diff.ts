@@ -7,7 +7,7 @@ export type SpecChange = { readonly op: "add" | "remove" | "replace"; readonly p
 
 const MAX_CHANGES = 500;
 
-export function diffSpecs(before: Json | undefined, after: Json): SpecChange[] {
+export function diffSpecs(before: Json, after: Json): SpecChange[] {
   const changes: SpecChange[] = [];
   const note = (path: readonly (string | number)[], from: Json | undefined, to: Json | undefined): void => {
     if (changes.length >= MAX_CHANGES) return;

@@ -1,7 +1,7 @@
 /** Checks a tenant's specs against what that tenant has: variables, catalogue, connections, sinks. */
 import type { TenantId } from "@onedata/core";
 import type { Sql } from "@onedata/store";
-import { readVariables } from "@onedata/store/control";
+import { findLookup, readVariables } from "@onedata/store/control";
 import type { CatalogueReader } from "../catalogue/catalogue.ts";
 import type { SinkChecker } from "../services/sink-checker.ts";
 import { type CheckedSpec, checkSpec, type SpecToCheck } from "./check-spec.ts";
@@ -19,6 +19,7 @@ export function createSpecChecker({ sql, catalogue, sinks }: { sql: Sql; catalog
     catalogue: (wanted: readonly string[]) => catalogue.read(wanted),
     unreachable: () => [...catalogue.unreachable.keys()],
     isConnection: (name: string) => sinks.hasConnection(tenantId, name),
+    isLookup: async (name: string) => (await findLookup(sql, tenantId, name)) !== undefined,
   });
   return {
     check: async (tenantId, spec, signal) => checkSpec(spec, { ...(await surroundings(tenantId)), checkSink: (sink) => sinks.check(tenantId, sink, signal) }),
