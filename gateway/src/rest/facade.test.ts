@@ -307,6 +307,18 @@ describe("streams", () => {
     expect(lines[0]).toMatch(/"payload":\{\s*"big": 12345678901234567890 \}/);
   });
 
+  it("answers HEAD without opening the stream", async () => {
+    const answer = await call("HEAD", "/v1/pipelines/quiet/events:tail", { auth: READ });
+    expect([answer.status, answer.headers.get("content-type"), answer.text]).toEqual([200, "application/x-ndjson", ""]);
+  });
+
+  it("shows its headers while nothing comes", async () => {
+    const leave = new AbortController();
+    const answer = await fetch(`${gateway.url}/v1/pipelines/silent/events:tail`, { headers: { authorization: READ }, signal: leave.signal });
+    expect(answer.status).toBe(200);
+    leave.abort();
+  });
+
   it("answers a problem when it fails before the first line", async () => {
     expect((await tail("gone")).json).toMatchObject({ status: 404, code: "pipeline.not_found" });
   });

@@ -20,7 +20,7 @@ import { readRequest } from "./read-request.ts";
 import { createRouter, namedValues } from "./router.ts";
 import { type Route, routesOf } from "./routes.ts";
 import { sendMessage } from "./send-message.ts";
-import { sendStream } from "./send-stream.ts";
+import { STREAM_HEADERS, sendStream } from "./send-stream.ts";
 
 export type RestOptions = {
   readonly contract: Contract;
@@ -67,6 +67,10 @@ export function createRestFacade({ contract, transportOf, client }: RestOptions)
     const transport = transportOf(rpc.service);
     if (transport === undefined) throw new OneDataError("service.unavailable", `${rpc.service} is not part of this installation`);
 
+    if (request.method === "HEAD" && rpc.kind === "server_streaming") {
+      response.writeHead(200, STREAM_HEADERS).end();
+      return true;
+    }
     const call = callOptionsOf(request, principal, signalOf(response));
     const bytes = toBinary(rpc.input, message);
     if (rpc.kind === "server_streaming") await sendStream(response, rpc.output, callStream(rpc, transport, client, bytes, call));

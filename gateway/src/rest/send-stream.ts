@@ -10,6 +10,9 @@ import { type DescMessage, fromBinary } from "@bufbuild/protobuf";
 import { messageToJsonText } from "@onedata/contracts";
 import { OneDataError } from "@onedata/core";
 
+/** X-Accel-Buffering: nginx, and so Kong, would hold the lines back. */
+export const STREAM_HEADERS = { "content-type": "application/x-ndjson", "cache-control": "no-store", "x-accel-buffering": "no" };
+
 /** A quiet stream still shows its headers after this time: by then a refusal would have come. */
 const QUIET_MS = 500;
 
@@ -38,8 +41,7 @@ export async function sendStream(response: ServerResponse, desc: DescMessage, me
 
 function start(response: ServerResponse): void {
   if (response.headersSent || response.destroyed) return;
-  // X-Accel-Buffering: nginx, and so Kong, would hold the lines back.
-  response.writeHead(200, { "content-type": "application/x-ndjson", "cache-control": "no-store", "x-accel-buffering": "no" });
+  response.writeHead(200, STREAM_HEADERS);
   response.flushHeaders();
 }
 

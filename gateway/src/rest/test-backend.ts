@@ -146,6 +146,7 @@ export function createBackend(): Backend {
       async *tailEvents(request, context) {
         if (request.pipeline === "gone") throw new OneDataError("pipeline.not_found", "no pipeline gone");
         context.signal.addEventListener("abort", abort);
+        if (request.pipeline === "silent") await new Promise((resolve) => context.signal.addEventListener("abort", resolve));
         const wanted = request.pipeline === "endless" ? 200_000 : 3;
         for (let i = 0; i < wanted; i++) {
           produced = i + 1;
