@@ -8,15 +8,21 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer, request as httpRequest } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { toTenantId } from "@onedata/core";
 import { migrate, openEmbeddedPostgres, openStore } from "@onedata/store";
 import { createTestPipeline } from "@onedata/store/testing";
-import { toTenantId } from "@onedata/core";
 import { createClient, createGateway } from "../src/index.ts";
-import { runLoad, type LoadResult } from "./load.ts";
+import { type LoadResult, runLoad } from "./load.ts";
 
-const BODY = JSON.stringify({ id: 123456, customer: "customer-42", price: 12.5, quantity: 3, country_code: "NO", note: "a typical event has around two hundred bytes of JSON, names and values, so this one has too" });
+const BODY = JSON.stringify({
+  id: 123456,
+  customer: "customer-42",
+  price: 12.5,
+  quantity: 3,
+  country_code: "NO",
+  note: "a typical event has around two hundred bytes of JSON, names and values, so this one has too",
+});
 
-type Cpu = { readonly server: number; readonly postgres: number; readonly load: number };
 type Role = "echo" | "gateway";
 
 async function serve(role: Role, url: string): Promise<void> {
@@ -35,7 +41,13 @@ async function serve(role: Role, url: string): Promise<void> {
     port = typeof address === "object" && address !== null ? address.port : 0;
   } else {
     const log = (message: string, fields?: unknown): void => console.error(message, fields);
-    const gateway = createGateway({ store: openStore(url), auth: { kind: "own" }, facade: async () => false, log: { info: () => undefined, warn: log, error: log }, listen: { host: "127.0.0.1", port: 0 } });
+    const gateway = createGateway({
+      store: openStore(url),
+      auth: { kind: "own" },
+      facade: async () => false,
+      log: { info: () => undefined, warn: log, error: log },
+      listen: { host: "127.0.0.1", port: 0 },
+    });
     void gateway.run(new AbortController().signal);
     ({ port } = await gateway.address);
     process.on("message", () => process.send?.({ cpu: cpuSeconds(), rss: process.memoryUsage().rss, ...gateway.stats }));
@@ -91,7 +103,13 @@ async function measure(name: string, child: ChildProcess, run: () => Promise<Loa
 function sendImport(port: number, token: string, pipeline: string, count: number): () => Promise<LoadResult> {
   return async () => {
     const startedAt = performance.now();
-    const request = httpRequest({ port, host: "127.0.0.1", method: "POST", path: `/v1/pipelines/${pipeline}/imports`, headers: { "content-type": "application/x-ndjson", authorization: `Bearer ${token}` } });
+    const request = httpRequest({
+      port,
+      host: "127.0.0.1",
+      method: "POST",
+      path: `/v1/pipelines/${pipeline}/imports`,
+      headers: { "content-type": "application/x-ndjson", authorization: `Bearer ${token}` },
+    });
     const answered = once(request, "response");
     const piece = Buffer.from(`${BODY}\n`.repeat(500));
     for (let sent = 0; sent < count; sent += 500) if (!request.write(piece)) await once(request, "drain");
@@ -122,12 +140,23 @@ async function main(): Promise<void> {
     const names: string[] = [];
     for (let i = 0; i < 200; i++) names.push((await createTestPipeline(store.sql, { tenantId: toTenantId(client.tenantId), name: `p${i}` })).name);
     await store[Symbol.asyncDispose]();
-    console.log(`fsync on, ${Buffer.byteLength(BODY)} bytes per event, no sampling, ${readFileSync("/proc/cpuinfo", "utf8").match(/^processor/gm)?.length ?? "?"} cores shared by everything`);
+    console.log(
+      `fsync on, ${Buffer.byteLength(BODY)} bytes per event, no sampling, ${readFileSync("/proc/cpuinfo", "utf8").match(/^processor/gm)?.length ?? "?"} cores shared by everything`,
+    );
     const echo = await start("echo");
     const gateway = await start("gateway");
-    const response = await fetch(`http://127.0.0.1:${gateway.port}/oauth2/token`, { method: "POST", body: new URLSearchParams({ grant_type: "client_credentials", client_id: client.clientId, client_secret: client.clientSecret, scope: "events:write" }) });
+    const response = await fetch(`http://127.0.0.1:${gateway.port}/oauth2/token`, {
+      method: "POST",
+      body: new URLSearchParams({
+        grant_type: "client_credentials",
+        client_id: client.clientId,
+        client_secret: client.clientSecret,
+        scope: "events:write",
+      }),
+    });
     const { access_token: token } = (await response.json()) as { access_token: string };
-    const head = (path: string): string => `POST ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nauthorization: Bearer ${token}\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ncontent-length: ${Buffer.byteLength(BODY)}\r\n\r\n${BODY}`;
+    const head = (path: string): string =>
+      `POST ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nauthorization: Bearer ${token}\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ncontent-length: ${Buffer.byteLength(BODY)}\r\n\r\n${BODY}`;
     const heads = names.map((name) => head(`/v1/pipelines/${name}/events`));
     const one = (): string => heads[0] ?? "";
     const many = (i: number): string => heads[i % heads.length] ?? "";
@@ -137,7 +166,9 @@ async function main(): Promise<void> {
     await measure("capture, 64 connections", gateway.child, () => runLoad({ port: gateway.port, connections: 64, seconds: 5, request: one }));
     await measure("capture, 256 connections", gateway.child, () => runLoad({ port: gateway.port, connections: 256, seconds: 4, request: one }));
     await measure("capture, 64, 200 pipelines", gateway.child, () => runLoad({ port: gateway.port, connections: 64, seconds: 4, request: many }));
-    await measure("capture, 2,000/s open loop, 200", gateway.child, () => runLoad({ port: gateway.port, connections: 64, seconds: 4, request: many, perSecond: 2000 }));
+    await measure("capture, 2,000/s open loop, 200", gateway.child, () =>
+      runLoad({ port: gateway.port, connections: 64, seconds: 4, request: many, perSecond: 2000 }),
+    );
     await measure("import, 300,000 NDJSON records", gateway.child, sendImport(gateway.port, token, "p0", 300_000));
   } finally {
     for (const child of children) child.kill();

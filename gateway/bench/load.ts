@@ -1,7 +1,13 @@
 /** A load generator on plain sockets: it must cost less than what it measures. One process, many keep-alive connections. */
 import { connect, type Socket } from "node:net";
 
-export type LoadResult = { readonly requests: number; readonly seconds: number; readonly p50Ms: number; readonly p99Ms: number; readonly failed: number };
+export type LoadResult = {
+  readonly requests: number;
+  readonly seconds: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly failed: number;
+};
 
 export type LoadOptions = {
   readonly port: number;
@@ -48,7 +54,11 @@ export async function runLoad({ port, connections, seconds, request, perSecond =
   }
   const all = Array.from({ length: connections }, () => new Connection());
   await Promise.all(all.map((c) => new Promise((resolve) => c.socket.once("connect", resolve))));
-  for (const connection of all) connection.socket.setEncoding("latin1").on("data", (data: string) => connection.take(data)).on("error", () => (failed += 1));
+  for (const connection of all)
+    connection.socket
+      .setEncoding("latin1")
+      .on("data", (data: string) => connection.take(data))
+      .on("error", () => (failed += 1));
   const startedAt = performance.now();
   let timer: NodeJS.Timeout | undefined;
   if (perSecond === 0) for (const connection of all) connection.send(performance.now());

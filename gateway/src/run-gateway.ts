@@ -1,7 +1,7 @@
 /** The gateway process: database, the way to the control plane, the front door until the signal. */
 import { CaptureServiceDefinition } from "@onedata/contracts";
 import { OneDataError } from "@onedata/core";
-import { bySharedSecret, type ConfigOf, createServiceHost, listen, type Logger, openTransport, setting, type Transport } from "@onedata/mesh";
+import { bySharedSecret, type ConfigOf, createServiceHost, type Logger, listen, openTransport, setting, type Transport } from "@onedata/mesh";
 import { openStore } from "@onedata/store";
 import { createFacade } from "./facade.ts";
 import { createGateway, type GatewayAuth } from "./server.ts";
@@ -29,7 +29,10 @@ export async function runGateway(config: ConfigOf<typeof gatewaySchema>, log: Lo
     listen: { host: config.host, port: config.port },
     checks: { control: () => checkAnswers(control, config.meshSecret) },
   });
-  const host = createServiceHost({ authenticate: bySharedSecret(config.meshSecret), onInternalError: (error, at) => log.error("unexpected error", { ...at, error }) });
+  const host = createServiceHost({
+    authenticate: bySharedSecret(config.meshSecret),
+    onInternalError: (error, at) => log.error("unexpected error", { ...at, error }),
+  });
   await using rpc = await listen(host.add(CaptureServiceDefinition, gateway.captureService), config.listen);
   const running = gateway.run(signal);
   gateway.address.then(
@@ -41,7 +44,11 @@ export async function runGateway(config: ConfigOf<typeof gatewaySchema>, log: Lo
 
 function toAuth({ auth, kongSecret }: ConfigOf<typeof gatewaySchema>): GatewayAuth {
   if (auth === "own:") return { kind: "own" };
-  if (kongSecret === undefined) throw new OneDataError("config.problems", "auth=kong: needs ONEDATA_KONG_SECRET (--kong-secret): without it anybody who reaches this port could pretend to be Kong");
+  if (kongSecret === undefined)
+    throw new OneDataError(
+      "config.problems",
+      "auth=kong: needs ONEDATA_KONG_SECRET (--kong-secret): without it anybody who reaches this port could pretend to be Kong",
+    );
   return { kind: "kong", sharedSecret: kongSecret };
 }
 
@@ -50,7 +57,11 @@ const UNREACHED: readonly string[] = ["service.unavailable", "service.lost", "re
 /** Any answer will do, also a refusal: this call names no tenant. */
 async function checkAnswers(control: Transport, meshSecret: string): Promise<void> {
   try {
-    await control.unary("/onedata.tenant.v1.TenantService/GetTenant", new Uint8Array(), { metadata: { "x-onedata-mesh-secret": meshSecret }, signal: AbortSignal.timeout(2_000), timeoutMs: 2_000 });
+    await control.unary("/onedata.tenant.v1.TenantService/GetTenant", new Uint8Array(), {
+      metadata: { "x-onedata-mesh-secret": meshSecret },
+      signal: AbortSignal.timeout(2_000),
+      timeoutMs: 2_000,
+    });
   } catch (error) {
     if (UNREACHED.includes(OneDataError.from(error).code)) throw error;
   }

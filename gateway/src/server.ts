@@ -3,15 +3,27 @@
  * Duty: wiring, the second's rhythm of refreshes, the order of stopping. Non-duty: reading configuration (`main.ts`), the facade's routes.
  * Invariant of stopping: no new requests, then every answer, then the last commit and its figures, then the loops. The caller disposes the store.
  */
+
+import { randomBytes, randomInt } from "node:crypto";
 import type { CaptureServiceDefinition } from "@onedata/contracts";
 import { type TenantId, toTenantId } from "@onedata/core";
 import type { Implementation } from "@onedata/mesh";
 import {
-  addCaptured, captureGroup, ensureInstallationValue, findCapturePipeline, findClientBySubject, interruptSilentImports, openWaker, readClients, readEventStates, readPipelineStamps,
-  readTenantFigures, stampOf, type Store,
+  addCaptured,
+  captureGroup,
+  ensureInstallationValue,
+  findCapturePipeline,
+  findClientBySubject,
+  interruptSilentImports,
+  openWaker,
+  readClients,
+  readEventStates,
+  readPipelineStamps,
+  readTenantFigures,
+  type Store,
+  stampOf,
 } from "@onedata/store";
 import { listenToChanges } from "@onedata/store/control";
-import { randomBytes, randomInt } from "node:crypto";
 import { type Authenticator, createKongAuthenticator, createTokenAuthenticator, toCaller } from "./auth/authenticator.ts";
 import { createDirectory, type Directory } from "./auth/directory.ts";
 import { createTokenEndpoint, type TokenEndpoint } from "./auth/token-endpoint.ts";
@@ -69,9 +81,18 @@ export function createGateway(ports: GatewayPorts): Gateway {
   const { store, log } = ports;
   const maxEventBytes = ports.maxEventBytes ?? DEFAULT_MAX_EVENT_BYTES;
   const stripe = randomInt(0, 1024);
-  const directory = createDirectory({ bySubject: (subject) => findClientBySubject(store.sql, subject), byIds: (ids) => readClients(store.sql, ids) }, log);
-  const pipelines = createPipelines({ find: (tenantId, name) => findCapturePipeline(store.sql, tenantId, name), stamps: (ids) => readPipelineStamps(store.sql, ids), stampOf }, log);
-  const quotas = createQuotas({ read: (tenants) => readTenantFigures(store.sql, tenants), addCaptured: (counts) => addCaptured(store.sql, counts, stripe) }, log);
+  const directory = createDirectory(
+    { bySubject: (subject) => findClientBySubject(store.sql, subject), byIds: (ids) => readClients(store.sql, ids) },
+    log,
+  );
+  const pipelines = createPipelines(
+    { find: (tenantId, name) => findCapturePipeline(store.sql, tenantId, name), stamps: (ids) => readPipelineStamps(store.sql, ids), stampOf },
+    log,
+  );
+  const quotas = createQuotas(
+    { read: (tenants) => readTenantFigures(store.sql, tenants), addCaptured: (counts) => addCaptured(store.sql, counts, stripe) },
+    log,
+  );
   const waker = ports.wake === undefined ? openWaker(store.url) : undefined;
   const wake = ports.wake ?? (() => waker?.wake());
   const stopping = new AbortController();
@@ -119,7 +140,9 @@ export function createGateway(ports: GatewayPorts): Gateway {
     }
     const loops = new AbortController();
     const refreshing = repeat(REFRESH_MS, loops.signal, () => Promise.all([directory.refresh(), pipelines.refresh(), quotas.refresh()]));
-    const tending = repeat(TEND_MS, loops.signal, () => interruptSilentImports(store.sql, SILENT_SECONDS).catch((error: unknown) => log.warn("silent imports could not be marked", { error })));
+    const tending = repeat(TEND_MS, loops.signal, () =>
+      interruptSilentImports(store.sql, SILENT_SECONDS).catch((error: unknown) => log.warn("silent imports could not be marked", { error })),
+    );
     await aborted(signal);
     stopping.abort();
     await started.server.drain();

@@ -57,7 +57,12 @@ function toPrincipal(known: Known, scopes: readonly string[]): Principal | undef
   const row = known.row;
   if (row === undefined) return undefined;
   const allowed = new Set(row.scopes);
-  return { tenantId: toTenantId(row.tenantId), principalId: row.principalId, name: row.name === "" ? row.subject : row.name, scopes: new Set(scopes.filter((scope) => allowed.has(scope))) };
+  return {
+    tenantId: toTenantId(row.tenantId),
+    principalId: row.principalId,
+    name: row.name === "" ? row.subject : row.name,
+    scopes: new Set(scopes.filter((scope) => allowed.has(scope))),
+  };
 }
 
 /** `auth=own:` tokens of this installation's own `/oauth2/token`. */
@@ -101,7 +106,11 @@ export function createKongAuthenticator(sharedSecret: string, directory: Directo
       if (typeof secret !== "string" || !timingSafeEqual(digest(secret), expected)) throw new OneDataError("auth.unauthenticated", TOKEN_MISSING);
       const client = request.headers["x-credential-identifier"];
       const scope = request.headers["x-authenticated-scope"];
-      if (typeof client !== "string" || typeof request.headers["x-consumer-id"] !== "string" || request.headers["x-anonymous-consumer"] !== undefined) {
+      if (
+        typeof client !== "string" ||
+        typeof request.headers["x-consumer-id"] !== "string" ||
+        request.headers["x-anonymous-consumer"] !== undefined
+      ) {
         throw new OneDataError("auth.unauthenticated", TOKEN_MISSING);
       }
       const scopes = typeof scope === "string" ? scope : "";

@@ -1,7 +1,7 @@
 /**
  * The principals this gateway has seen, kept fresh: one statement each second for all of them, so a revoked client is out within a second or two.
- * Invariants: bounded (`maxKnown`, the longest unseen goes first); a subject that is not found is asked for again each time, but never more than
- * `maxLookups` at once (a flood of made-up clients must not fill the database pool).
+ * Invariants: bounded (`maxKnown`, the oldest goes first); a first burst of one principal asks the database once; a subject that is not found is asked for
+ * again each time, but never more than `maxLookups` at once (a flood of made-up clients must not fill the database pool).
  */
 import { OneDataError } from "@onedata/core";
 import type { Log } from "../http/seam.ts";
@@ -30,10 +30,10 @@ export interface Directory {
   refresh(): Promise<void>;
 }
 
-export function createDirectory(store: PrincipalStore, log: Log, { maxKnown = 10_000, maxLookups = 8 } = {}): Directory {
+export function createDirectory(store: PrincipalStore, log: Log, { maxKnown = 10_000, maxLookups = 64 } = {}): Directory {
   const bySubject = new Map<string, Known>();
   const byId = new Map<bigint, Known>();
-  let lookups = 0;
+  const lookups = new Map<string | bigint, Promise<Known | undefined>>();
 
   const remember = (row: PrincipalRow): Known => {
     const existing = byId.get(row.principalId);
@@ -53,24 +53,24 @@ export function createDirectory(store: PrincipalStore, log: Log, { maxKnown = 10
     }
     return known;
   };
-  const lookUp = async (find: () => Promise<PrincipalRow | undefined>): Promise<Known | undefined> => {
-    if (lookups >= maxLookups) throw new OneDataError("capture.overloaded", "too many sign-ins at once: try again", { retryAfterSeconds: 1 });
-    lookups += 1;
-    try {
-      const row = await find();
-      return row === undefined ? undefined : remember(row);
-    } finally {
-      lookups -= 1;
-    }
+  const lookUp = (key: string | bigint, find: () => Promise<PrincipalRow | undefined>): Promise<Known | undefined> => {
+    const open = lookups.get(key);
+    if (open !== undefined) return open;
+    if (lookups.size >= maxLookups) throw new OneDataError("capture.overloaded", "too many sign-ins at once: try again", { retryAfterSeconds: 1 });
+    const lookup = find()
+      .then((row) => (row === undefined ? undefined : remember(row)))
+      .finally(() => lookups.delete(key));
+    lookups.set(key, lookup);
+    return lookup;
   };
   return {
     bySubject(subject) {
       const known = bySubject.get(subject);
-      return known?.row === undefined ? lookUp(() => store.bySubject(subject)) : known;
+      return known?.row === undefined ? lookUp(subject, () => store.bySubject(subject)) : known;
     },
     byId(id) {
       const known = byId.get(id);
-      return known?.row === undefined ? lookUp(async () => (await store.byIds([id]))[0]) : known;
+      return known?.row === undefined ? lookUp(id, async () => (await store.byIds([id]))[0]) : known;
     },
     async refresh() {
       const ids = [...byId.keys()];
@@ -98,7 +98,12 @@ export function createDirectory(store: PrincipalStore, log: Log, { maxKnown = 10
 
 function update(known: Known, row: PrincipalRow): Known {
   const old = known.row;
-  const same = old !== undefined && old.secretHash === row.secretHash && old.tenantId === row.tenantId && old.scopes.length === row.scopes.length && old.scopes.every((scope, i) => scope === row.scopes[i]);
+  const same =
+    old !== undefined &&
+    old.secretHash === row.secretHash &&
+    old.tenantId === row.tenantId &&
+    old.scopes.length === row.scopes.length &&
+    old.scopes.every((scope, i) => scope === row.scopes[i]);
   if (!same) {
     known.row = row;
     known.revision += 1;

@@ -3,10 +3,18 @@ import { toTenantId } from "@onedata/core";
 import { ensureTenant, insertClient, type Store } from "@onedata/store";
 import { hashSecret, makeClientId, makeClientSecret } from "@onedata/store/control";
 
-export type ClientCredentials = { readonly clientId: string; readonly clientSecret: string; readonly tenantId: bigint; readonly scopes: readonly string[] };
+export type ClientCredentials = {
+  readonly clientId: string;
+  readonly clientSecret: string;
+  readonly tenantId: bigint;
+  readonly scopes: readonly string[];
+};
 
 /** Makes the tenant when it is missing, and a client of it. Calling it twice makes two clients. */
-export async function createClient(store: Store, { tenant, name, scopes }: { tenant: string; name: string; scopes: readonly string[] }): Promise<ClientCredentials> {
+export async function createClient(
+  store: Store,
+  { tenant, name, scopes }: { tenant: string; name: string; scopes: readonly string[] },
+): Promise<ClientCredentials> {
   const clientId = makeClientId();
   const clientSecret = makeClientSecret();
   const secretHash = await hashSecret(clientSecret);

@@ -5,10 +5,10 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { OneDataError } from "@onedata/core";
+import { verifySecret } from "@onedata/store/control";
 import { readBodyAsync } from "../http/body.ts";
 import { REALM } from "../http/problem.ts";
 import type { Directory } from "./directory.ts";
-import { verifySecret } from "@onedata/store/control";
 import { signToken } from "./token.ts";
 
 export const TOKEN_LIFE_SECONDS = 7200;
@@ -125,7 +125,8 @@ function bounded<A extends unknown[], R>(work: (...args: A) => Promise<R>): (...
   const waiting: (() => void)[] = [];
   return async (...args) => {
     if (running >= MAX_DERIVING) {
-      if (waiting.length >= MAX_WAITING) throw new OneDataError("capture.overloaded", "too many sign-ins at once: try again", { retryAfterSeconds: 1 });
+      if (waiting.length >= MAX_WAITING)
+        throw new OneDataError("capture.overloaded", "too many sign-ins at once: try again", { retryAfterSeconds: 1 });
       await new Promise<void>((go) => waiting.push(go));
     } else running += 1;
     try {

@@ -14,7 +14,13 @@ import type { Capture, Captured, CaptureResult } from "./capture.ts";
 import { toForeignMediaType } from "./envelope.ts";
 import { toTrace } from "./trace-context.ts";
 
-export type CaptureRouteOptions = { readonly authenticator: Authenticator; readonly capture: Capture; readonly waits: Waits; readonly maxEventBytes: number; readonly log: Log };
+export type CaptureRouteOptions = {
+  readonly authenticator: Authenticator;
+  readonly capture: Capture;
+  readonly waits: Waits;
+  readonly maxEventBytes: number;
+  readonly log: Log;
+};
 
 const SCOPES = ["events:write"];
 export const MAX_WAIT_SECONDS = 30;
@@ -30,7 +36,12 @@ export function createCaptureHandler({ authenticator, capture, waits, maxEventBy
     refuseEncoding(headers["content-encoding"]);
     readBody(request, maxEventBytes, (error, body) => {
       if (error !== undefined) return sendProblem(response, error, log);
-      const input = { body, mediaType: toForeignMediaType(headers["content-type"]), idempotencyKey, trace: toTrace(typeof traceparent === "string" ? traceparent : undefined) };
+      const input = {
+        body,
+        mediaType: toForeignMediaType(headers["content-type"]),
+        idempotencyKey,
+        trace: toTrace(typeof traceparent === "string" ? traceparent : undefined),
+      };
       capture.capture(principal.tenantId, pipeline, [input], (failure, [result]) => {
         try {
           if (failure !== undefined) sendProblem(response, failure, log);
@@ -62,7 +73,12 @@ export function createCaptureHandler({ authenticator, capture, waits, maxEventBy
       const id = formatEventId(captured.id);
       const outputs = outputsSink === undefined || state.verdict !== "delivered" ? "" : `,"outputs":[${state.outputs.join(",")}]`;
       const body = `{"id":"${id}"${captured.duplicate ? ',"duplicate":true' : ""},"state":"done","verdict":"${state.verdict}"${outputs}}`;
-      response.writeHead(200, { "content-type": "application/json", "content-length": Buffer.byteLength(body), location: `/v1/events/${id}`, "preference-applied": `wait=${waitSeconds}` });
+      response.writeHead(200, {
+        "content-type": "application/json",
+        "content-length": Buffer.byteLength(body),
+        location: `/v1/events/${id}`,
+        "preference-applied": `wait=${waitSeconds}`,
+      });
       response.end(body);
     } catch (error) {
       // The event is captured, whatever happened to the wait.
@@ -89,7 +105,9 @@ function sendAccepted(response: ServerResponse, { id, duplicate }: Captured): vo
 export function readIdempotencyKey(header: string | string[] | undefined): string | undefined {
   if (header === undefined) return undefined;
   if (typeof header !== "string" || header === "" || header.length > MAX_KEY_LENGTH) {
-    throw new OneDataError("request.invalid", `Idempotency-Key must be one text of 1 to ${MAX_KEY_LENGTH} characters`, { violations: [{ pointer: "/idempotencyKey", code: "string.max_len", detail: `at most ${MAX_KEY_LENGTH} characters` }] });
+    throw new OneDataError("request.invalid", `Idempotency-Key must be one text of 1 to ${MAX_KEY_LENGTH} characters`, {
+      violations: [{ pointer: "/idempotencyKey", code: "string.max_len", detail: `at most ${MAX_KEY_LENGTH} characters` }],
+    });
   }
   return header;
 }
@@ -102,6 +120,9 @@ export function readWaitSeconds(header: string | string[]): number {
 
 function refuseEncoding(encoding: string | undefined): void {
   if (encoding !== undefined && encoding !== "identity" && encoding !== "") {
-    throw new OneDataError("request.unsupported_media_type", `Content-Encoding ${encoding.slice(0, 40)} is not taken for single events: send them plain, or send an import`);
+    throw new OneDataError(
+      "request.unsupported_media_type",
+      `Content-Encoding ${encoding.slice(0, 40)} is not taken for single events: send them plain, or send an import`,
+    );
   }
 }

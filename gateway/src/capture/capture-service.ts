@@ -10,11 +10,18 @@ import { toTrace } from "./trace-context.ts";
 
 export function createCaptureService(capture: Capture, waits: Waits): Implementation<typeof CaptureServiceDefinition> {
   const captureAll = (tenantId: TenantId, pipeline: string, inputs: readonly CaptureInput[]): Promise<readonly CaptureResult[]> =>
-    new Promise((resolve, reject) => capture.capture(tenantId, pipeline, inputs, (error, results) => (error === undefined ? resolve(results) : reject(error)), true));
+    new Promise((resolve, reject) =>
+      capture.capture(tenantId, pipeline, inputs, (error, results) => (error === undefined ? resolve(results) : reject(error)), true),
+    );
 
   return {
     async captureEvent({ pipeline, payload, mediaType, idempotencyKey, waitSeconds }, context) {
-      const input = { body: Buffer.from(payload, "utf8"), mediaType: toForeignMediaType(mediaType), idempotencyKey: idempotencyKey || undefined, trace: toTrace(context.traceparent) };
+      const input = {
+        body: Buffer.from(payload, "utf8"),
+        mediaType: toForeignMediaType(mediaType),
+        idempotencyKey: idempotencyKey || undefined,
+        trace: toTrace(context.traceparent),
+      };
       const [result] = await captureAll(context.tenantId, pipeline, [input]);
       if (result === undefined || result instanceof OneDataError) throw result ?? new OneDataError("internal", "the writer gave no answer");
       const id = formatEventId(result.id);
@@ -28,11 +35,20 @@ export function createCaptureService(capture: Capture, waits: Waits): Implementa
       const results = await captureAll(
         context.tenantId,
         pipeline,
-        events.map(({ payload, idempotencyKey }) => ({ body: Buffer.from(payload, "utf8"), mediaType: undefined, idempotencyKey: idempotencyKey || undefined, trace })),
+        events.map(({ payload, idempotencyKey }) => ({
+          body: Buffer.from(payload, "utf8"),
+          mediaType: undefined,
+          idempotencyKey: idempotencyKey || undefined,
+          trace,
+        })),
       );
       const failed = results.findIndex((result) => result instanceof OneDataError);
       if (failed >= 0) throw withPlaces(results);
-      return { events: results.flatMap((result) => (result instanceof OneDataError ? [] : [{ id: formatEventId(result.id), duplicate: result.duplicate, state: "waiting" }])) };
+      return {
+        events: results.flatMap((result) =>
+          result instanceof OneDataError ? [] : [{ id: formatEventId(result.id), duplicate: result.duplicate, state: "waiting" }],
+        ),
+      };
     },
   };
 }
@@ -42,12 +58,16 @@ function withPlaces(results: readonly CaptureResult[]): OneDataError {
   const errors = results.flatMap((result, i) => (result instanceof OneDataError && result !== NOT_WRITTEN ? [{ i, error: result }] : []));
   const first = errors[0];
   if (first === undefined) return new OneDataError("internal", "no error among the results");
-  const violations = errors.slice(0, 100).flatMap(({ i, error }) =>
-    error.violations.length > 0
-      ? error.violations.map(({ pointer, code, detail }) => ({ pointer: `/events/${i}/payload${pointer}`, code, detail }))
-      : [{ pointer: `/events/${i}/payload`, code: error.code, detail: error.message }],
-  );
+  const violations = errors
+    .slice(0, 100)
+    .flatMap(({ i, error }) =>
+      error.violations.length > 0
+        ? error.violations.map(({ pointer, code, detail }) => ({ pointer: `/events/${i}/payload${pointer}`, code, detail }))
+        : [{ pointer: `/events/${i}/payload`, code: error.code, detail: error.message }],
+    );
   return new OneDataError(first.error.code, `event ${first.i} of ${results.length}: ${first.error.message}`, {
-    violations, cause: first.error, ...(first.error.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: first.error.retryAfterSeconds }),
+    violations,
+    cause: first.error,
+    ...(first.error.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: first.error.retryAfterSeconds }),
   });
 }

@@ -34,14 +34,18 @@ describe("POST /v1/pipelines/{pipeline}/events", () => {
     const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
     const given = await idOf(await postEvent(world.first.url, client, pipeline, "1", { traceparent }));
     expect((await stored(given))?.trace?.toString("hex")).toBe("0af7651916cd43dd8448eb211c80319cb7ad6b716920333100");
-    const made = await idOf(await postEvent(world.first.url, client, pipeline, "1", { traceparent: "00-00000000000000000000000000000000-b7ad6b7169203331-01" }));
+    const made = await idOf(
+      await postEvent(world.first.url, client, pipeline, "1", { traceparent: "00-00000000000000000000000000000000-b7ad6b7169203331-01" }),
+    );
     expect((await stored(made))?.trace?.toString("hex")).toMatch(/^(?!0{32})[0-9a-f]{48}01$/);
   });
 
   it("captures other media types in an envelope", async () => {
     const text = await idOf(await postEvent(world.first.url, client, pipeline, "a,b\n1,2", { "content-type": "text/csv; charset=utf-8" }));
     expect(JSON.parse((await stored(text))?.payload ?? "")).toEqual({ mediaType: "text/csv; charset=utf-8", text: "a,b\n1,2" });
-    const binary = await idOf(await postEvent(world.first.url, client, pipeline, new Uint8Array([0xff, 0, 1]), { "content-type": "application/octet-stream" }));
+    const binary = await idOf(
+      await postEvent(world.first.url, client, pipeline, new Uint8Array([0xff, 0, 1]), { "content-type": "application/octet-stream" }),
+    );
     expect(JSON.parse((await stored(binary))?.payload ?? "")).toEqual({ mediaType: "application/octet-stream", base64: "/wAB" });
   });
 
@@ -64,7 +68,9 @@ describe("POST /v1/pipelines/{pipeline}/events", () => {
   });
 
   it("refuses what does not match the input schema, with pointers", async () => {
-    const strict = await makePipeline(world, client, { plan: { sinks: [], inputSchema: { type: "object", required: ["id"], properties: { price: { type: "number" } } } } });
+    const strict = await makePipeline(world, client, {
+      plan: { sinks: [], inputSchema: { type: "object", required: ["id"], properties: { price: { type: "number" } } } },
+    });
     expect((await postEvent(world.first.url, client, strict.name, '{"id":1,"price":2}')).status).toBe(202);
     const response = await postEvent(world.first.url, client, strict.name, '{"id":1,"price":"2"}');
     expect(response.status).toBe(422);
@@ -75,7 +81,8 @@ describe("POST /v1/pipelines/{pipeline}/events", () => {
     const { name, pipelineId } = await makePipeline(world, client, { plan: { sinks: [] } });
     expect((await postEvent(world.first.url, client, name, '{"a":1}')).status).toBe(202);
     // Without a notification: the statement itself must notice.
-    await world.store.sql`insert into onedata.pipeline_versions (pipeline_id, version, hash, spec, plan) values (${pipelineId}, 2, 'h', '{}', ${'{"sinks":[],"inputSchema":{"required":["b"]}}'}::text::jsonb)`;
+    await world.store
+      .sql`insert into onedata.pipeline_versions (pipeline_id, version, hash, spec, plan) values (${pipelineId}, 2, 'h', '{}', ${'{"sinks":[],"inputSchema":{"required":["b"]}}'}::text::jsonb)`;
     await world.store.sql`update onedata.pipelines set active_version = 2 where id = ${pipelineId}`;
     const results = await Promise.all(['{"a":1}', '{"b":1}'].map((body) => postEvent(world.first.url, client, name, body)));
     expect(results.map((response) => response.status)).toEqual([422, 202]);
@@ -105,15 +112,21 @@ describe("POST /v1/pipelines/{pipeline}/events", () => {
   it("puts events of one ordering key in one shard, in order", async () => {
     const ordered = await makePipeline(world, client, { ordering: "customer" });
     const ids: string[] = [];
-    for (let i = 0; i < 6; i++) ids.push(await idOf(await postEvent(world.first.url, client, ordered.name, JSON.stringify({ customer: `c${i % 2}`, i }))));
+    for (let i = 0; i < 6; i++)
+      ids.push(await idOf(await postEvent(world.first.url, client, ordered.name, JSON.stringify({ customer: `c${i % 2}`, i }))));
     const rows = await world.store.sql<{ key: string; lanes: bigint }[]>`
       select e.ordering_key as key, count(distinct b.lane_id) as lanes from onedata.batches b join onedata.events e on e.batch_id = b.id
        where b.pipeline_id = ${ordered.pipelineId} group by 1 order by 1`;
-    expect(rows.map((row) => [row.key, Number(row.lanes)])).toEqual([["c0", 1], ["c1", 1]]);
+    expect(rows.map((row) => [row.key, Number(row.lanes)])).toEqual([
+      ["c0", 1],
+      ["c1", 1],
+    ]);
   });
 
   it("answers one invalid request among a hundred with 400 and the others with 202", async () => {
-    const responses = await Promise.all(Array.from({ length: 100 }, (_, i) => postEvent(world.first.url, client, pipeline, i === 37 ? '{"broken":' : `{"i":${i}}`)));
+    const responses = await Promise.all(
+      Array.from({ length: 100 }, (_, i) => postEvent(world.first.url, client, pipeline, i === 37 ? '{"broken":' : `{"i":${i}}`)),
+    );
     expect(responses.map((response) => response.status)).toEqual(Array.from({ length: 100 }, (_, i) => (i === 37 ? 400 : 202)));
     const ids = new Set(await Promise.all(responses.filter((response) => response.status === 202).map(idOf)));
     expect(ids.size).toBe(99);
@@ -122,7 +135,9 @@ describe("POST /v1/pipelines/{pipeline}/events", () => {
   it("answers one idempotency key posted 200 times over two gateways with one id", async () => {
     const second = await world.openGateway();
     const responses = await Promise.all(
-      Array.from({ length: 200 }, (_, i) => postEvent(i % 2 === 0 ? world.first.url : second.url, client, pipeline, '{"order":7}', { "idempotency-key": "order-7" })),
+      Array.from({ length: 200 }, (_, i) =>
+        postEvent(i % 2 === 0 ? world.first.url : second.url, client, pipeline, '{"order":7}', { "idempotency-key": "order-7" }),
+      ),
     );
     const done = responses.filter((response) => response.status === 202);
     expect(await Promise.all(responses.filter((response) => response.status !== 202).map((response) => response.text()))).toEqual([]);
@@ -132,15 +147,25 @@ describe("POST /v1/pipelines/{pipeline}/events", () => {
     expect([conflict.status, ((await conflict.json()) as { code: string }).code]).toEqual([409, "capture.idempotency_conflict"]);
   });
 
+  it("takes a first burst of one client at a gateway that has never seen it", async () => {
+    const fresh = await world.openGateway();
+    const statuses = await Promise.all(Array.from({ length: 150 }, async () => (await postEvent(fresh.url, client, pipeline, "1")).status));
+    expect(new Set(statuses)).toEqual(new Set([202]));
+  });
+
   it("answers 429 with Retry-After above the tenant's rate, and above its backlog", async () => {
     const limited = await world.signIn();
     const { name } = await makePipeline(world, limited);
     expect((await postEvent(world.first.url, limited, name, "1")).status).toBe(202);
     await world.store.sql`update onedata.tenants set limits = '{"eventsPerSecond": 5}' where id = ${limited.tenantId}`;
-    const burst = (): Promise<number[]> => Promise.all(Array.from({ length: 40 }, async () => (await postEvent(world.first.url, limited, name, "1")).status));
+    const burst = (): Promise<number[]> =>
+      Promise.all(Array.from({ length: 40 }, async () => (await postEvent(world.first.url, limited, name, "1")).status));
     await waitFor(burst, (statuses) => statuses.includes(429) && statuses.includes(202));
     await world.store.sql`update onedata.tenants set limits = '{"backlogBytes": 10}' where id = ${limited.tenantId}`;
-    const response = await waitFor(() => postEvent(world.first.url, limited, name, "1"), (answer) => answer.headers.get("retry-after") === "5");
+    const response = await waitFor(
+      () => postEvent(world.first.url, limited, name, "1"),
+      (answer) => answer.headers.get("retry-after") === "5",
+    );
     expect([response.status, ((await response.json()) as { code: string }).code]).toEqual([429, "capture.quota_exceeded"]);
     // Nobody else is touched.
     expect((await postEvent(world.first.url, client, pipeline, "1")).status).toBe(202);

@@ -27,10 +27,21 @@ export type CaptureResult = Captured | OneDataError;
 
 export interface Capture {
   /** Captures events of one pipeline in one commit. `done` is called once; an error concerns all of them. Atomic: one that fails its checks keeps all of them out. */
-  capture(tenantId: TenantId, pipeline: string, inputs: readonly CaptureInput[], done: (error: OneDataError | undefined, results: readonly CaptureResult[]) => void, atomic?: boolean): void;
+  capture(
+    tenantId: TenantId,
+    pipeline: string,
+    inputs: readonly CaptureInput[],
+    done: (error: OneDataError | undefined, results: readonly CaptureResult[]) => void,
+    atomic?: boolean,
+  ): void;
 }
 
-export type CaptureOptions = { readonly pipelines: Pipelines; readonly quotas: Quotas; readonly writer: CaptureWriter; readonly maxEventBytes: number };
+export type CaptureOptions = {
+  readonly pipelines: Pipelines;
+  readonly quotas: Quotas;
+  readonly writer: CaptureWriter;
+  readonly maxEventBytes: number;
+};
 
 export const DEFAULT_MAX_EVENT_BYTES = 256 * 1024;
 const MAX_DEPTH = 64;
@@ -38,7 +49,14 @@ const MAX_DEPTH = 64;
 const MAX_TRIES = 4;
 
 type Done = (error: OneDataError | undefined, results: readonly CaptureResult[]) => void;
-type Call = { readonly tenantId: TenantId; readonly name: string; readonly inputs: readonly CaptureInput[]; readonly done: Done; readonly atomic: boolean; tries: number };
+type Call = {
+  readonly tenantId: TenantId;
+  readonly name: string;
+  readonly inputs: readonly CaptureInput[];
+  readonly done: Done;
+  readonly atomic: boolean;
+  tries: number;
+};
 
 export function createCapture({ pipelines, quotas, writer, maxEventBytes }: CaptureOptions): Capture {
   const limits = { maxBytes: Math.min(maxEventBytes, HARD_MAX_RECORD_BYTES), maxDepth: MAX_DEPTH };
@@ -46,7 +64,11 @@ export function createCapture({ pipelines, quotas, writer, maxEventBytes }: Capt
   function start(call: Call): void {
     try {
       const pipeline = pipelines.get(call.tenantId, call.name);
-      if (pipeline instanceof Promise) pipeline.then((found) => guard(call, () => check(call, found)), (error: unknown) => call.done(OneDataError.from(error), []));
+      if (pipeline instanceof Promise)
+        pipeline.then(
+          (found) => guard(call, () => check(call, found)),
+          (error: unknown) => call.done(OneDataError.from(error), []),
+        );
       else check(call, pipeline);
     } catch (error) {
       call.done(OneDataError.from(error), []);
@@ -64,7 +86,11 @@ export function createCapture({ pipelines, quotas, writer, maxEventBytes }: Capt
       } else checked.push(event);
     });
     if (pending === undefined) submit(call, pipeline, checked);
-    else Promise.all(pending).then(() => guard(call, () => submit(call, pipeline, checked)), (error: unknown) => call.done(OneDataError.from(error), []));
+    else
+      Promise.all(pending).then(
+        () => guard(call, () => submit(call, pipeline, checked)),
+        (error: unknown) => call.done(OneDataError.from(error), []),
+      );
   }
 
   function submit(call: Call, pipeline: CapturePipeline, checked: readonly (CaptureEvent | OneDataError)[]): void {
@@ -76,11 +102,20 @@ export function createCapture({ pipelines, quotas, writer, maxEventBytes }: Capt
       bytes += event.bytes ?? 0;
     }
     if (events.length === 0 || (call.atomic && events.length < checked.length)) {
-      call.done(undefined, checked.map((event) => (event instanceof OneDataError ? event : NOT_WRITTEN)));
+      call.done(
+        undefined,
+        checked.map((event) => (event instanceof OneDataError ? event : NOT_WRITTEN)),
+      );
       return;
     }
     if (call.tries === 0) quotas.admit(call.tenantId, events.length, bytes);
-    const target: CaptureTarget = { tenantId: call.tenantId, pipelineId: pipeline.pipelineId, version: pipeline.version, laneClass: "live", ordered: pipeline.ordering !== undefined };
+    const target: CaptureTarget = {
+      tenantId: call.tenantId,
+      pipelineId: pipeline.pipelineId,
+      version: pipeline.version,
+      laneClass: "live",
+      ordered: pipeline.ordering !== undefined,
+    };
     writer.add(target, events, bytes, (outcomes) => {
       if (outcomes.some((outcome) => outcome.kind === "refused")) {
         pipelines.forget(call.tenantId, call.name);
@@ -108,15 +143,27 @@ export function createCapture({ pipelines, quotas, writer, maxEventBytes }: Capt
       const { text, value } = checkJsonBytes(input.body, limits);
       const violations = pipeline.schema?.(value);
       if (violations !== undefined && violations.length > 0) {
-        return new OneDataError("capture.schema_mismatch", `the event does not match the input schema of ${pipeline.name}, version ${pipeline.version}: ${violations[0]?.pointer || "/"} ${violations[0]?.detail}`, { violations });
+        return new OneDataError(
+          "capture.schema_mismatch",
+          `the event does not match the input schema of ${pipeline.name}, version ${pipeline.version}: ${violations[0]?.pointer || "/"} ${violations[0]?.detail}`,
+          { violations },
+        );
       }
-      const event: CaptureEvent = { payload: text, bytes: input.body.length, trace: input.trace, ...(input.idempotencyKey === undefined ? {} : { idempotencyKey: input.idempotencyKey }) };
+      const event: CaptureEvent = {
+        payload: text,
+        bytes: input.body.length,
+        trace: input.trace,
+        ...(input.idempotencyKey === undefined ? {} : { idempotencyKey: input.idempotencyKey }),
+      };
       if (pipeline.ordering === undefined) return event;
       const clock = { timeUnixMs: Date.now() };
       if (pipeline.ordering.evaluateSync !== undefined) return { ...event, orderingKey: toOrderingKey(pipeline.ordering.evaluateSync(value, clock)) };
       const key = pipeline.ordering.evaluate(value, clock);
       return key instanceof Promise
-        ? key.then((found) => ({ ...event, orderingKey: toOrderingKey(found) }), (error: unknown) => OneDataError.from(error))
+        ? key.then(
+            (found) => ({ ...event, orderingKey: toOrderingKey(found) }),
+            (error: unknown) => OneDataError.from(error),
+          )
         : { ...event, orderingKey: toOrderingKey(key) };
     } catch (error) {
       return OneDataError.from(error);
@@ -143,20 +190,29 @@ function guard(call: Call, work: () => void): void {
   }
 }
 
-const withEnvelope = (input: CaptureInput): CaptureInput => (input.mediaType === undefined ? input : { ...input, body: toEnvelope(input.body, input.mediaType) });
+const withEnvelope = (input: CaptureInput): CaptureInput =>
+  input.mediaType === undefined ? input : { ...input, body: toEnvelope(input.body, input.mediaType) };
 
 function toResult(outcome: CaptureOutcome | undefined, pipeline: CapturePipeline): CaptureResult {
   switch (outcome?.kind) {
     case "captured":
       return { id: toEventId(outcome.batchId, outcome.n), duplicate: outcome.duplicate, pipeline };
     case "conflict":
-      return new OneDataError("capture.idempotency_conflict", "the Idempotency-Key was used with another payload in the last 24 hours: take a new key for a new event");
+      return new OneDataError(
+        "capture.idempotency_conflict",
+        "the Idempotency-Key was used with another payload in the last 24 hours: take a new key for a new event",
+      );
     case "busy":
-      return new OneDataError("capture.idempotency_busy", "the Idempotency-Key is being written by an open transaction: try again", { retryAfterSeconds: 1 });
+      return new OneDataError("capture.idempotency_busy", "the Idempotency-Key is being written by an open transaction: try again", {
+        retryAfterSeconds: 1,
+      });
     case "failed":
       // What the database said stays in the log.
       return outcome.error.code === "store.busy"
-        ? new OneDataError("store.busy", "the event could not be stored just now: try again", { cause: outcome.error.cause ?? outcome.error, retryAfterSeconds: 1 })
+        ? new OneDataError("store.busy", "the event could not be stored just now: try again", {
+            cause: outcome.error.cause ?? outcome.error,
+            retryAfterSeconds: 1,
+          })
         : outcome.error;
     case "refused":
     case undefined:

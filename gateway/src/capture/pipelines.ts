@@ -83,7 +83,8 @@ export function createPipelines(store: PipelineStore, log: Log): Pipelines {
       const key = `${tenantId}/${name}`;
       const open = loading.get(key);
       if (open !== undefined) return open;
-      if (loading.size >= MAX_LOOKUPS) throw new OneDataError("capture.overloaded", "too many unknown pipelines at once: try again", { retryAfterSeconds: 1 });
+      if (loading.size >= MAX_LOOKUPS)
+        throw new OneDataError("capture.overloaded", "too many unknown pipelines at once: try again", { retryAfterSeconds: 1 });
       const promise = load(tenantId, name).finally(() => loading.delete(key));
       loading.set(key, promise);
       return promise;
@@ -104,7 +105,8 @@ export function createPipelines(store: PipelineStore, log: Log): Pipelines {
 
 export const PIPELINE_NAME = /^[a-z][a-z0-9_-]{0,62}$/;
 
-const notFound = (name: string): OneDataError => new OneDataError("pipeline.not_found", `no pipeline ${JSON.stringify(name.slice(0, 80))}; GET /v1/pipelines lists what there is`);
+const notFound = (name: string): OneDataError =>
+  new OneDataError("pipeline.not_found", `no pipeline ${JSON.stringify(name.slice(0, 80))}; GET /v1/pipelines lists what there is`);
 
 /** Text of an ordering key: strings as they are, other values as JSON, nothing as the empty key. */
 export function toOrderingKey(value: Json | undefined): string {

@@ -38,13 +38,19 @@ export function createQuotas(store: FigureStore, log: Log, now: () => number = D
           tenant.used = 0;
         }
         if (tenant.used + events > tenant.rate && tenant.used > 0) {
-          throw new OneDataError("capture.quota_exceeded", `the tenant may send ${tenant.rate} events per second: slow down, or use an import`, { retryAfterSeconds: 1 });
+          throw new OneDataError("capture.quota_exceeded", `the tenant may send ${tenant.rate} events per second: slow down, or use an import`, {
+            retryAfterSeconds: 1,
+          });
         }
         tenant.used += events;
       }
       if (tenant.backlogLimit > 0) {
         if (tenant.backlog + bytes > tenant.backlogLimit) {
-          throw new OneDataError("capture.quota_exceeded", `${tenant.backlog} bytes of the tenant wait to be processed, of ${tenant.backlogLimit} allowed: wait until they are`, { retryAfterSeconds: 5 });
+          throw new OneDataError(
+            "capture.quota_exceeded",
+            `${tenant.backlog} bytes of the tenant wait to be processed, of ${tenant.backlogLimit} allowed: wait until they are`,
+            { retryAfterSeconds: 5 },
+          );
         }
         tenant.backlog += bytes;
       }

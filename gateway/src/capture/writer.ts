@@ -44,7 +44,12 @@ const OVERHEAD_BYTES = 2_048;
 
 type Waiting = { readonly request: CaptureRequest; readonly bytes: number; readonly done: OnCaptured };
 
-export function createCaptureWriter({ commit, committed, maxWaitingBytes = 128 * 1024 * 1024, now = () => performance.now() }: WriterOptions): CaptureWriter {
+export function createCaptureWriter({
+  commit,
+  committed,
+  maxWaitingBytes = 128 * 1024 * 1024,
+  now = () => performance.now(),
+}: WriterOptions): CaptureWriter {
   let waiting: Waiting[] = [];
   let waitingEvents = 0;
   let heldBytes = 0;
@@ -63,7 +68,9 @@ export function createCaptureWriter({ commit, committed, maxWaitingBytes = 128 *
     const ofTenant = heldByTenant.get(target.tenantId) ?? 0;
     if (heldBytes + held > maxWaitingBytes || ofTenant + held > maxWaitingBytes / 2) {
       stats.refused += events.length;
-      throw new OneDataError("capture.overloaded", "the gateway has no room for more events of this tenant: slow down and try again", { retryAfterSeconds: 1 });
+      throw new OneDataError("capture.overloaded", "the gateway has no room for more events of this tenant: slow down and try again", {
+        retryAfterSeconds: 1,
+      });
     }
     heldBytes += held;
     heldByTenant.set(target.tenantId, ofTenant + held);
@@ -116,8 +123,20 @@ export function createCaptureWriter({ commit, committed, maxWaitingBytes = 128 *
     commit(group.map((item) => item.request)).then(
       (outcomes) => finish(group, outcomes),
       (error: unknown) => {
-        const failed: CaptureOutcome = { kind: "failed", error: error instanceof OneDataError ? error : new OneDataError("store.unavailable", "the database cannot be reached; nothing was captured: try again", { cause: error, retryAfterSeconds: 1 }) };
-        finish(group, group.map((item) => item.request.events.map(() => failed)));
+        const failed: CaptureOutcome = {
+          kind: "failed",
+          error:
+            error instanceof OneDataError
+              ? error
+              : new OneDataError("store.unavailable", "the database cannot be reached; nothing was captured: try again", {
+                  cause: error,
+                  retryAfterSeconds: 1,
+                }),
+        };
+        finish(
+          group,
+          group.map((item) => item.request.events.map(() => failed)),
+        );
       },
     );
   }

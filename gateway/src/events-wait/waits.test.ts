@@ -28,7 +28,10 @@ describe("Prefer: wait", () => {
   };
   const captured = async (marker: string): Promise<EventId> => {
     const rows = await waitFor(
-      () => world.store.sql<{ id: string }[]>`select onedata.event_id(e.batch_id, e.n) as id from onedata.batches b join onedata.events e on e.batch_id = b.id where b.pipeline_id = ${pipeline.pipelineId} and e.payload = ${marker}`,
+      () =>
+        world.store.sql<
+          { id: string }[]
+        >`select onedata.event_id(e.batch_id, e.n) as id from onedata.batches b join onedata.events e on e.batch_id = b.id where b.pipeline_id = ${pipeline.pipelineId} and e.payload = ${marker}`,
       (found) => found.length === 1,
     );
     return parseEventId(rows[0]?.id ?? "");
@@ -46,7 +49,10 @@ describe("Prefer: wait", () => {
     const writer = await world.signIn({ scopes: ["events:write"] });
     const own = await makePipeline(world, writer);
     expect((await postEvent(world.first.url, writer, own.name, "0", { prefer: "wait=0" })).status).toBe(202);
-    for (const [marker, byte, verdict] of [['{"w":2}', 2, "dead"], ['{"w":3}', 17, "filtered"]] as const) {
+    for (const [marker, byte, verdict] of [
+      ['{"w":2}', 2, "dead"],
+      ['{"w":3}', 17, "filtered"],
+    ] as const) {
       const answered = postEvent(world.first.url, client, pipeline.name, marker, { prefer: "respond-async, wait=10" });
       await complete(await captured(marker), byte);
       expect(await (await answered).json()).toMatchObject({ state: "done", verdict });
@@ -61,13 +67,48 @@ describe("Prefer: wait", () => {
   it("serves CaptureService on the same writer: all of a call's events or none", async () => {
     const strict = await makePipeline(world, client, { plan: { sinks: [], inputSchema: { required: ["id"] } } });
     const { captureService } = world.first.gateway;
-    const context = { tenantId: (await world.store.sql<{ id: bigint }[]>`select tenant_id as id from onedata.pipelines where id = ${strict.pipelineId}`)[0]?.id, principal: "p", scopes: new Set(["events:write"]), caller: "extract", traceparent: undefined, metadata: {}, signal: new AbortController().signal, deadlineAtMs: performance.now() + 5_000 } as unknown as Parameters<typeof captureService.captureEvents>[1];
-    const good = await captureService.captureEvents({ pipeline: strict.name, events: [{ payload: '{"id":1}', idempotencyKey: "" }, { payload: '{"id":2}', idempotencyKey: "k" }, { payload: '{"id":2}', idempotencyKey: "k" }] }, context);
+    const context = {
+      tenantId: (await world.store.sql<{ id: bigint }[]>`select tenant_id as id from onedata.pipelines where id = ${strict.pipelineId}`)[0]?.id,
+      principal: "p",
+      scopes: new Set(["events:write"]),
+      caller: "extract",
+      traceparent: undefined,
+      metadata: {},
+      signal: new AbortController().signal,
+      deadlineAtMs: performance.now() + 5_000,
+    } as unknown as Parameters<typeof captureService.captureEvents>[1];
+    const good = await captureService.captureEvents(
+      {
+        pipeline: strict.name,
+        events: [
+          { payload: '{"id":1}', idempotencyKey: "" },
+          { payload: '{"id":2}', idempotencyKey: "k" },
+          { payload: '{"id":2}', idempotencyKey: "k" },
+        ],
+      },
+      context,
+    );
     expect(good.events?.map((event) => event?.duplicate)).toEqual([false, false, true]);
-    await expect(captureService.captureEvents({ pipeline: strict.name, events: [{ payload: '{"id":3}', idempotencyKey: "" }, { payload: "{}", idempotencyKey: "" }] }, context)).rejects.toMatchObject({ code: "capture.schema_mismatch" });
-    const one = await captureService.captureEvent({ pipeline: strict.name, payload: '{"id":4}', mediaType: "", idempotencyKey: "", waitSeconds: 0 }, context);
+    await expect(
+      captureService.captureEvents(
+        {
+          pipeline: strict.name,
+          events: [
+            { payload: '{"id":3}', idempotencyKey: "" },
+            { payload: "{}", idempotencyKey: "" },
+          ],
+        },
+        context,
+      ),
+    ).rejects.toMatchObject({ code: "capture.schema_mismatch" });
+    const one = await captureService.captureEvent(
+      { pipeline: strict.name, payload: '{"id":4}', mediaType: "", idempotencyKey: "", waitSeconds: 0 },
+      context,
+    );
     expect(one.id).toMatch(/^evt_/);
-    const [row] = await world.store.sql<{ n: bigint }[]>`select count(*) as n from onedata.batches b join onedata.events e on e.batch_id = b.id where b.pipeline_id = ${strict.pipelineId}`;
+    const [row] = await world.store.sql<
+      { n: bigint }[]
+    >`select count(*) as n from onedata.batches b join onedata.events e on e.batch_id = b.id where b.pipeline_id = ${strict.pipelineId}`;
     expect(Number(row?.n)).toBe(3);
   });
 });

@@ -12,7 +12,13 @@ export interface Waits {
   wait(event: WaitedEvent, timeoutMs: number, signal: AbortSignal): Promise<EventState | undefined>;
 }
 
-type Waiter = { readonly event: WaitedEvent; readonly endsAt: number; readonly signal: AbortSignal; readonly done: (state: EventState | undefined) => void; last: EventState | undefined };
+type Waiter = {
+  readonly event: WaitedEvent;
+  readonly endsAt: number;
+  readonly signal: AbortSignal;
+  readonly done: (state: EventState | undefined) => void;
+  last: EventState | undefined;
+};
 
 const POLL_MS = 20;
 const MAX_WAITERS = 5_000;

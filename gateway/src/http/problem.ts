@@ -15,7 +15,8 @@ export const TOKEN_INVALID = "The access token is invalid or has expired";
 export function sendProblem(response: ServerResponse, error: unknown, log: Log): void {
   const known = OneDataError.from(error);
   // The caller learns a number, the log the cause: of what is unknown, and of what failed behind a known answer.
-  const instance = known.code === "internal" || (known.row.http >= 500 && known.cause !== undefined) ? `err_${randomBytes(8).toString("hex")}` : undefined;
+  const instance =
+    known.code === "internal" || (known.row.http >= 500 && known.cause !== undefined) ? `err_${randomBytes(8).toString("hex")}` : undefined;
   if (instance !== undefined) log.error("request failed", { instance, code: known.code, error: known.cause ?? known });
   if (response.headersSent || response.destroyed) {
     response.destroy();
@@ -36,7 +37,8 @@ export function sendProblem(response: ServerResponse, error: unknown, log: Log):
 
 function kongFields(error: OneDataError): { body: { error: string; error_description: string }; authenticate: string } | undefined {
   if (error.code === "auth.unauthenticated") {
-    if (error.message === TOKEN_MISSING) return { body: { error: "invalid_request", error_description: TOKEN_MISSING }, authenticate: `Bearer realm="${REALM}"` };
+    if (error.message === TOKEN_MISSING)
+      return { body: { error: "invalid_request", error_description: TOKEN_MISSING }, authenticate: `Bearer realm="${REALM}"` };
     return kongError("invalid_token", TOKEN_INVALID);
   }
   // Kong checks scopes at issuance only and has no answer of its own: RFC 6750, section 3.1, in Kong's shape.

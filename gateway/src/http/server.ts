@@ -7,8 +7,8 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse, S
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { OneDataError } from "@onedata/core";
-import type { Caller, Facade, HotHandler, Log } from "./seam.ts";
 import { sendProblem } from "./problem.ts";
+import type { Caller, Facade, HotHandler, Log } from "./seam.ts";
 
 export type HttpRoutes = {
   readonly capture: HotHandler;
@@ -49,7 +49,13 @@ export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutM
   /** Each connection and the answer to its last request. */
   const connections = new Map<Socket, ServerResponse | undefined>();
   const server = createServer(
-    { maxHeaderSize: 16 * 1024, headersTimeout: 10_000, requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: 65_000, connectionsCheckingInterval: 2_000 },
+    {
+      maxHeaderSize: 16 * 1024,
+      headersTimeout: 10_000,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      keepAliveTimeout: 65_000,
+      connectionsCheckingInterval: 2_000,
+    },
     (request, response) => {
       connections.set(request.socket, response);
       if (draining) response.setHeader("connection", "close");
@@ -194,9 +200,12 @@ function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
   }
   const status = error.code === "HPE_HEADER_OVERFLOW" ? 431 : error.code === "ERR_HTTP_REQUEST_TIMEOUT" ? 408 : 400;
   const code = status === 408 ? "request.timeout" : "request.malformed";
-  const detail = status === 431 ? "the headers are larger than 16 KiB" : status === 408 ? "the request did not arrive in time" : "this is not HTTP/1.1";
+  const detail =
+    status === 431 ? "the headers are larger than 16 KiB" : status === 408 ? "the request did not arrive in time" : "this is not HTTP/1.1";
   const body = JSON.stringify({ type: `/docs/errors#${code}`, title: STATUS_CODES[status], status, code, detail });
-  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`);
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  );
 }
 
 async function withTimeout(work: Promise<void>, timeoutMs: number): Promise<void> {

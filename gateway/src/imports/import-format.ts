@@ -12,27 +12,50 @@ export type ImportFormat = {
   readonly header?: CsvHeader;
 };
 
-const DELIMITERS: Readonly<Record<string, CsvDelimiter>> = { ",": ",", ";": ";", "|": "|", "\t": "\t", tab: "\t", comma: ",", semicolon: ";", pipe: "|" };
+const DELIMITERS: Readonly<Record<string, CsvDelimiter>> = {
+  ",": ",",
+  ";": ";",
+  "|": "|",
+  "\t": "\t",
+  tab: "\t",
+  comma: ",",
+  semicolon: ";",
+  pipe: "|",
+};
 const EMPTY_AS = ["string", "null", "omit"] as const;
 
 /** Throws `request.unsupported_media_type` and `request.invalid`. */
 export function readFormat(contentType: string | undefined, query: URLSearchParams): ImportFormat {
   const detected = contentType === undefined ? undefined : detectFormat(contentType);
   if (detected === undefined) {
-    throw new OneDataError("request.unsupported_media_type", `an import is application/x-ndjson, text/csv or application/json (one array), in UTF-8; got ${JSON.stringify((contentType ?? "").slice(0, 80))}`);
+    throw new OneDataError(
+      "request.unsupported_media_type",
+      `an import is application/x-ndjson, text/csv or application/json (one array), in UTF-8; got ${JSON.stringify((contentType ?? "").slice(0, 80))}`,
+    );
   }
   if (detected.format !== "csv") return detected;
   const given = query.get("delimiter");
   const delimiter = given === null || given === "" ? detected.delimiter : DELIMITERS[given];
-  if (given !== null && given !== "" && delimiter === undefined) throw invalid("/delimiter", `the delimiter is one of , ; | or tab; got ${JSON.stringify(given.slice(0, 20))}`);
-  const columns = query.getAll("header").flatMap((value) => value.split(",")).map((name) => name.trim());
-  if (columns.some((name) => name === "") || new Set(columns).size < columns.length) throw invalid("/header", "the names of the columns must be given once each, none of them empty");
+  if (given !== null && given !== "" && delimiter === undefined)
+    throw invalid("/delimiter", `the delimiter is one of , ; | or tab; got ${JSON.stringify(given.slice(0, 20))}`);
+  const columns = query
+    .getAll("header")
+    .flatMap((value) => value.split(","))
+    .map((name) => name.trim());
+  if (columns.some((name) => name === "") || new Set(columns).size < columns.length)
+    throw invalid("/header", "the names of the columns must be given once each, none of them empty");
   const emptyAs = EMPTY_AS.find((choice) => choice === query.get("emptyAs"));
   if (emptyAs === undefined && query.get("emptyAs") !== null) throw invalid("/emptyAs", "emptyAs is string, null or omit");
-  return { format: "csv", ...(delimiter === undefined ? {} : { delimiter }), ...(columns.length === 0 ? {} : { columns }), ...(emptyAs === undefined ? {} : { emptyAs }) };
+  return {
+    format: "csv",
+    ...(delimiter === undefined ? {} : { delimiter }),
+    ...(columns.length === 0 ? {} : { columns }),
+    ...(emptyAs === undefined ? {} : { emptyAs }),
+  };
 }
 
-const invalid = (pointer: string, detail: string): OneDataError => new OneDataError("request.invalid", detail, { violations: [{ pointer, code: "import.option", detail }] });
+const invalid = (pointer: string, detail: string): OneDataError =>
+  new OneDataError("request.invalid", detail, { violations: [{ pointer, code: "import.option", detail }] });
 
 /** The format as it was stored with the import. */
 export function parseFormat(text: string): ImportFormat {
@@ -68,8 +91,11 @@ export function openSplitter(format: ImportFormat, start: Start, onHeader: (head
     case "csv": {
       const { delimiter, columns, emptyAs } = start.byte > 0 && format.header !== undefined ? { ...format, ...format.header } : format;
       return new CsvSplitter({
-        ...options, onHeader,
-        ...(delimiter === undefined ? {} : { delimiter }), ...(columns === undefined ? {} : { columns, headerRow: false }), ...(emptyAs === undefined ? {} : { emptyAs }),
+        ...options,
+        onHeader,
+        ...(delimiter === undefined ? {} : { delimiter }),
+        ...(columns === undefined ? {} : { columns, headerRow: false }),
+        ...(emptyAs === undefined ? {} : { emptyAs }),
       });
     }
   }

@@ -9,7 +9,7 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { formatId, OneDataError } from "@onedata/core";
-import { findImportByKey, openImport, type ReceivedImport, setImportFormat, stopImport, type Store } from "@onedata/store";
+import { findImportByKey, openImport, type ReceivedImport, type Store, setImportFormat, stopImport } from "@onedata/store";
 import { getImportProgress } from "@onedata/store/control";
 import { type Authenticator, demandScopes } from "../auth/authenticator.ts";
 import type { Principal } from "../auth/principal.ts";
@@ -20,9 +20,9 @@ import type { HotHandler, Log } from "../http/seam.ts";
 import { type ImportFormat, openSplitter, parseFormat, readFormat } from "./import-format.ts";
 import { openSource, peek } from "./import-source.ts";
 import { receiveImport } from "./receive-import.ts";
-import { isPrefixHash, SourcePrefix } from "./source-prefix.ts";
-import { differs, skipPrefix } from "./skip-prefix.ts";
 import { sendImport } from "./send-import.ts";
+import { differs, skipPrefix } from "./skip-prefix.ts";
+import { isPrefixHash, SourcePrefix } from "./source-prefix.ts";
 
 export type ImportRouteOptions = {
   readonly authenticator: Authenticator;
@@ -58,7 +58,9 @@ export function createImportHandler(options: ImportRouteOptions): HotHandler {
     const principal = demandScopes(await authenticator.authenticate(request), SCOPES);
     const ofTenant = openByTenant.get(principal.tenantId) ?? 0;
     if (open >= MAX_OPEN || ofTenant >= MAX_OPEN_PER_TENANT || options.stopping.aborted) {
-      throw new OneDataError("capture.overloaded", `${ofTenant} imports of the tenant are being received: wait for one to end`, { retryAfterSeconds: 5 });
+      throw new OneDataError("capture.overloaded", `${ofTenant} imports of the tenant are being received: wait for one to end`, {
+        retryAfterSeconds: 5,
+      });
     }
     open += 1;
     openByTenant.set(principal.tenantId, ofTenant + 1);
@@ -79,15 +81,21 @@ export function createImportHandler(options: ImportRouteOptions): HotHandler {
   };
 
   async function receive(upload: Upload): Promise<void> {
-    const { request, response, principal, pipeline, key, query } = upload;
+    const { request, principal, pipeline, key, query } = upload;
     const from = readFrom(query);
     const { source, isEmpty } = await peek(openSource(request, options.stopping));
     if (isEmpty && from === undefined) return answerPlace(upload);
 
     const wanted = readFormat(request.headers["content-type"], query);
-    if (from !== undefined && key === undefined) throw new OneDataError("request.invalid", "?from= needs the Idempotency-Key of the import that it goes on with");
+    if (from !== undefined && key === undefined)
+      throw new OneDataError("request.invalid", "?from= needs the Idempotency-Key of the import that it goes on with");
     const { found, created } = await openImport(store.sql, principal.tenantId, {
-      pipelineId: pipeline.pipelineId, idempotencyKey: key, name: query.get("name")?.slice(0, 200) ?? "", mediaType: request.headers["content-type"] ?? "", format: JSON.stringify(wanted), createdBy: principal.name,
+      pipelineId: pipeline.pipelineId,
+      idempotencyKey: key,
+      name: query.get("name")?.slice(0, 200) ?? "",
+      mediaType: request.headers["content-type"] ?? "",
+      format: JSON.stringify(wanted),
+      createdBy: principal.name,
     });
     if (created && from !== undefined && from.byte > 0) {
       await stopImport(store.sql, principal.tenantId, found.id, { state: "interrupted", reason: "it was to go on, and had not begun", at: 0n });
@@ -104,8 +112,14 @@ export function createImportHandler(options: ImportRouteOptions): HotHandler {
           return answer(upload, found.id);
         }
       } else if (BigInt(from.byte) !== found.sourceBytes || from.prefixHash !== prefix.place.prefixHash) {
-        throw BigInt(from.byte) === found.sourceBytes ? differs() : new OneDataError("import.conflict", `the import stands at byte ${found.sourceBytes}, line ${found.sourceLines}, not at ${from.byte}: go on from there`);
-      } else if (found.state === "received") throw new OneDataError("import.conflict", "the import is complete: take a new Idempotency-Key for another one");
+        throw BigInt(from.byte) === found.sourceBytes
+          ? differs()
+          : new OneDataError(
+              "import.conflict",
+              `the import stands at byte ${found.sourceBytes}, line ${found.sourceLines}, not at ${from.byte}: go on from there`,
+            );
+      } else if (found.state === "received")
+        throw new OneDataError("import.conflict", "the import is complete: take a new Idempotency-Key for another one");
     }
     const format = created ? wanted : parseFormat(found.format);
     await read(upload, found, { format, prefix, rest });
@@ -113,22 +127,47 @@ export function createImportHandler(options: ImportRouteOptions): HotHandler {
     await answer(upload, found.id);
   }
 
-  async function read({ principal, pipeline }: Upload, found: ReceivedImport, { format, prefix, rest }: { format: ImportFormat; prefix: SourcePrefix; rest: AsyncIterable<Buffer> }): Promise<void> {
+  async function read(
+    { principal, pipeline }: Upload,
+    found: ReceivedImport,
+    { format, prefix, rest }: { format: ImportFormat; prefix: SourcePrefix; rest: AsyncIterable<Buffer> },
+  ): Promise<void> {
     let header: ImportFormat["header"];
     const place = prefix.place;
-    const splitter = openSplitter(format, { byte: Number(place.bytes), line: Number(place.lines) + 1, maxRecordBytes: options.maxEventBytes }, (seen) => (header = seen));
+    const splitter = openSplitter(
+      format,
+      { byte: Number(place.bytes), line: Number(place.lines) + 1, maxRecordBytes: options.maxEventBytes },
+      (seen) => (header = seen),
+    );
     try {
       await receiveImport(rest, {
-        store, pipelines, quotas: options.quotas, committed: options.wake, importId: found.id, pipeline, splitter, prefix, rejectedBefore: found.rejected,
+        store,
+        pipelines,
+        quotas: options.quotas,
+        committed: options.wake,
+        importId: found.id,
+        pipeline,
+        splitter,
+        prefix,
+        rejectedBefore: found.rejected,
         beforeFirstCommit: async () => {
-          if (header !== undefined && place.bytes === 0n) await setImportFormat(store.sql, principal.tenantId, found.id, JSON.stringify({ ...format, header }));
+          if (header !== undefined && place.bytes === 0n)
+            await setImportFormat(store.sql, principal.tenantId, found.id, JSON.stringify({ ...format, header }));
         },
       });
     } catch (error) {
       const known = OneDataError.from(error);
       const isFault = known.code === "import.malformed" || known.code === "pipeline.not_found" || known.code === "pipeline.deleting";
-      const reason = isFault ? known.message : options.stopping.aborted ? "the gateway was stopped" : known.code === "internal" ? "the upload was cut off" : known.message;
-      await stopImport(store.sql, principal.tenantId, found.id, { state: isFault ? "failed" : "interrupted", reason, at: prefix.place.bytes }).catch((cause: unknown) => log.warn("an import could not be marked as stopped", { error: cause }));
+      const reason = isFault
+        ? known.message
+        : options.stopping.aborted
+          ? "the gateway was stopped"
+          : known.code === "internal"
+            ? "the upload was cut off"
+            : known.message;
+      await stopImport(store.sql, principal.tenantId, found.id, { state: isFault ? "failed" : "interrupted", reason, at: prefix.place.bytes }).catch(
+        (cause: unknown) => log.warn("an import could not be marked as stopped", { error: cause }),
+      );
       throw error;
     }
   }
@@ -141,14 +180,23 @@ export function createImportHandler(options: ImportRouteOptions): HotHandler {
   async function answerPlace({ response, principal, pipeline, key }: Upload): Promise<void> {
     if (key === undefined) throw new OneDataError("import.malformed", "the body is empty: send NDJSON, CSV or a JSON array");
     const found = await findImportByKey(store.sql, principal.tenantId, pipeline.pipelineId, key);
-    if (found === undefined) throw new OneDataError("import.not_found", "no import of this pipeline has this Idempotency-Key: send it from its first byte");
-    sendImport(response, 200, await getImportProgress(store.sql, principal.tenantId, found.id), found.state === "interrupted" || found.state === "receiving");
+    if (found === undefined)
+      throw new OneDataError("import.not_found", "no import of this pipeline has this Idempotency-Key: send it from its first byte");
+    sendImport(
+      response,
+      200,
+      await getImportProgress(store.sql, principal.tenantId, found.id),
+      found.state === "interrupted" || found.state === "receiving",
+    );
   }
 }
 
 function refuseEnded(found: ReceivedImport): void {
   if (found.state === "cancelled" || found.state === "failed") {
-    throw new OneDataError("import.conflict", `the import ${found.state === "failed" ? "failed" : "was cancelled"}${found.reason === undefined ? "" : ` (${found.reason})`}: take a new Idempotency-Key`);
+    throw new OneDataError(
+      "import.conflict",
+      `the import ${found.state === "failed" ? "failed" : "was cancelled"}${found.reason === undefined ? "" : ` (${found.reason})`}: take a new Idempotency-Key`,
+    );
   }
 }
 
@@ -157,6 +205,10 @@ function readFrom(query: URLSearchParams): { byte: number; prefixHash: string } 
   if (from === null) return undefined;
   const prefixHash = query.get("prefixHash") ?? (from === "0" ? "crc32:00000000" : "");
   if (!/^\d{1,15}$/.test(from)) throw new OneDataError("request.invalid", "from is the decompressed byte to go on from, as resumeFrom says");
-  if (!isPrefixHash(prefixHash)) throw new OneDataError("request.invalid", "prefixHash is needed beside from: crc32: and the 8 hex digits of the CRC-32 of the bytes before it, so that the rest of another file is not taken for this one's");
+  if (!isPrefixHash(prefixHash))
+    throw new OneDataError(
+      "request.invalid",
+      "prefixHash is needed beside from: crc32: and the 8 hex digits of the CRC-32 of the bytes before it, so that the rest of another file is not taken for this one's",
+    );
   return { byte: Number(from), prefixHash };
 }

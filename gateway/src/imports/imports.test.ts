@@ -4,7 +4,15 @@ import { crc32, gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { makePipeline, openWorld, type TestClient, type TestGateway, type TestWorld, waitFor } from "../testing/world.ts";
 
-type Answer = { id: string; state: string; accepted: number; rejected: number; code?: string; detail?: string; resumeFrom?: { byte: number; line: number } };
+type Answer = {
+  id: string;
+  state: string;
+  accepted: number;
+  rejected: number;
+  code?: string;
+  detail?: string;
+  resumeFrom?: { byte: number; line: number };
+};
 
 describe("POST /v1/pipelines/{pipeline}/imports", () => {
   let world: TestWorld;
@@ -15,13 +23,27 @@ describe("POST /v1/pipelines/{pipeline}/imports", () => {
   });
   afterAll(() => world[Symbol.asyncDispose]());
 
-  const post = async (pipeline: string, body: string | Uint8Array, headers: Record<string, string> = {}, query = ""): Promise<{ status: number; body: Answer }> => {
-    const response = await fetch(`${world.first.url}/v1/pipelines/${pipeline}/imports${query}`, { method: "POST", body, headers: { "content-type": "application/x-ndjson", ...client.headers, ...headers } });
+  const post = async (
+    pipeline: string,
+    body: string | Uint8Array,
+    headers: Record<string, string> = {},
+    query = "",
+  ): Promise<{ status: number; body: Answer }> => {
+    const response = await fetch(`${world.first.url}/v1/pipelines/${pipeline}/imports${query}`, {
+      method: "POST",
+      body,
+      headers: { "content-type": "application/x-ndjson", ...client.headers, ...headers },
+    });
     return { status: response.status, body: (await response.json()) as Answer };
   };
   const payloads = async (pipelineId: bigint): Promise<string[]> =>
-    (await world.store.sql<{ payload: string }[]>`select e.payload from onedata.batches b join onedata.events e on e.batch_id = b.id where b.pipeline_id = ${pipelineId} order by b.seq, e.n`).map((row) => row.payload);
-  const rejects = (): Promise<{ line: bigint; code: string }[]> => world.store.sql`select line, code from onedata.import_rejects order by import_id desc, line`;
+    (
+      await world.store.sql<
+        { payload: string }[]
+      >`select e.payload from onedata.batches b join onedata.events e on e.batch_id = b.id where b.pipeline_id = ${pipelineId} order by b.seq, e.n`
+    ).map((row) => row.payload);
+  const rejects = (): Promise<{ line: bigint; code: string }[]> =>
+    world.store.sql`select line, code from onedata.import_rejects order by import_id desc, line`;
 
   it("captures every line in bulk lanes, in order, batches of at most 100", async () => {
     const { name, pipelineId } = await makePipeline(world, client);
@@ -39,7 +61,10 @@ describe("POST /v1/pipelines/{pipeline}/imports", () => {
     const csv = '\ufeffname;note\r\nAnna;"says ""hi"";\nand leaves"\r\nBo;a;b\r\nCy;\r\n';
     const { status, body } = await post(name, gzipSync(csv), { "content-type": "text/csv", "content-encoding": "gzip" });
     expect([status, body.accepted, body.rejected]).toEqual([202, 2, 1]);
-    expect((await payloads(pipelineId)).map((text) => JSON.parse(text))).toEqual([{ name: "Anna", note: 'says "hi";\nand leaves' }, { name: "Cy", note: "" }]);
+    expect((await payloads(pipelineId)).map((text) => JSON.parse(text))).toEqual([
+      { name: "Anna", note: 'says "hi";\nand leaves' },
+      { name: "Cy", note: "" },
+    ]);
     expect((await rejects())[0]).toMatchObject({ line: 4n });
   });
 
@@ -48,7 +73,10 @@ describe("POST /v1/pipelines/{pipeline}/imports", () => {
     const { body } = await post(name, '[\n{"a":12345678901234567890},\n{"b":1},\n{"a":},\n{"a":2}\n]', { "content-type": "application/json" });
     expect([body.accepted, body.rejected]).toEqual([2, 2]);
     expect(await payloads(pipelineId)).toEqual(['{"a":12345678901234567890}', '{"a":2}']);
-    expect((await rejects()).slice(0, 2)).toEqual([{ line: 3n, code: "capture.schema_mismatch" }, { line: 4n, code: "capture.json_malformed" }]);
+    expect((await rejects()).slice(0, 2)).toEqual([
+      { line: 3n, code: "capture.schema_mismatch" },
+      { line: 4n, code: "capture.json_malformed" },
+    ]);
   });
 
   it.each([
@@ -78,13 +106,28 @@ describe("POST /v1/pipelines/{pipeline}/imports", () => {
   });
 
   /** Sends the beginning of a body, waits until `seen` of it is committed, and breaks the connection. */
-  const cutOff = async (gateway: TestGateway, pipeline: { name: string; pipelineId: bigint }, key: string, text: string, headers: Record<string, string> = {}): Promise<void> => {
-    const request = httpRequest(`${gateway.url}/v1/pipelines/${pipeline.name}/imports`, { method: "POST", headers: { "content-type": "application/x-ndjson", "idempotency-key": key, ...client.headers, ...headers } });
+  const cutOff = async (
+    gateway: TestGateway,
+    pipeline: { name: string; pipelineId: bigint },
+    key: string,
+    text: string,
+    headers: Record<string, string> = {},
+  ): Promise<void> => {
+    const request = httpRequest(`${gateway.url}/v1/pipelines/${pipeline.name}/imports`, {
+      method: "POST",
+      headers: { "content-type": "application/x-ndjson", "idempotency-key": key, ...client.headers, ...headers },
+    });
     request.on("error", () => undefined);
     request.write(text);
-    await waitFor(() => world.store.sql<{ accepted: bigint }[]>`select accepted from onedata.imports where idempotency_key = ${key} and accepted > 0`, (rows) => rows.length === 1);
+    await waitFor(
+      () => world.store.sql<{ accepted: bigint }[]>`select accepted from onedata.imports where idempotency_key = ${key} and accepted > 0`,
+      (rows) => rows.length === 1,
+    );
     request.destroy();
-    await waitFor(() => world.store.sql<{ state: string }[]>`select state from onedata.imports where idempotency_key = ${key}`, (rows) => rows[0]?.state === "interrupted");
+    await waitFor(
+      () => world.store.sql<{ state: string }[]>`select state from onedata.imports where idempotency_key = ${key}`,
+      (rows) => rows[0]?.state === "interrupted",
+    );
   };
 
   it("goes on behind what was committed when an import was cut off, and neither doubles nor loses a line", async () => {
@@ -115,7 +158,9 @@ describe("POST /v1/pipelines/{pipeline}/imports", () => {
     expect([again.status, again.body.accepted, again.body.rejected]).toEqual([202, 7_000, 0]);
     const third = await post(pipeline.name, csv, { "idempotency-key": "cut-2", "content-type": "text/csv" });
     expect([third.status, third.body.id, third.body.accepted]).toEqual([202, again.body.id, 7_000]);
-    expect((await payloads(pipeline.pipelineId)).map((text) => (JSON.parse(text) as { id: string }).id)).toEqual(Array.from({ length: 7_000 }, (_, i) => String(i)));
+    expect((await payloads(pipeline.pipelineId)).map((text) => (JSON.parse(text) as { id: string }).id)).toEqual(
+      Array.from({ length: 7_000 }, (_, i) => String(i)),
+    );
     const longer = await post(pipeline.name, `${csv}7000,more\n`, { "idempotency-key": "cut-2", "content-type": "text/csv" });
     expect([longer.status, longer.body.code]).toEqual([409, "import.conflict"]);
   });
@@ -125,7 +170,13 @@ describe("POST /v1/pipelines/{pipeline}/imports", () => {
     const second = await world.openGateway();
     const lines = Array.from({ length: 20_000 }, (_, i) => `{"i":${i}}`);
     const send = async (url: string): Promise<number> =>
-      (await fetch(`${url}/v1/pipelines/${pipeline.name}/imports`, { method: "POST", body: lines.join("\n"), headers: { "content-type": "application/x-ndjson", "idempotency-key": "race", ...client.headers } })).status;
+      (
+        await fetch(`${url}/v1/pipelines/${pipeline.name}/imports`, {
+          method: "POST",
+          body: lines.join("\n"),
+          headers: { "content-type": "application/x-ndjson", "idempotency-key": "race", ...client.headers },
+        })
+      ).status;
     const statuses = await Promise.all([send(world.first.url), send(second.url)]);
     expect(statuses.every((status) => status === 202 || status === 409)).toBe(true);
     if (!statuses.includes(202)) expect(await send(world.first.url)).toBe(202);
@@ -135,7 +186,8 @@ describe("POST /v1/pipelines/{pipeline}/imports", () => {
   it("checks the open chunk again when a version is activated while it is read", async () => {
     const pipeline = await makePipeline(world, client, { plan: { sinks: [] } });
     await post(pipeline.name, '{"warm":1}');
-    await world.store.sql`insert into onedata.pipeline_versions (pipeline_id, version, hash, spec, plan) values (${pipeline.pipelineId}, 2, 'h', '{}', ${'{"sinks":[],"inputSchema":{"required":["b"]}}'}::text::jsonb)`;
+    await world.store
+      .sql`insert into onedata.pipeline_versions (pipeline_id, version, hash, spec, plan) values (${pipeline.pipelineId}, 2, 'h', '{}', ${'{"sinks":[],"inputSchema":{"required":["b"]}}'}::text::jsonb)`;
     await world.store.sql`update onedata.pipelines set active_version = 2 where id = ${pipeline.pipelineId}`;
     const { body } = await post(pipeline.name, '{"a":1}\n{"b":2}');
     expect([body.accepted, body.rejected]).toEqual([1, 1]);
@@ -143,10 +195,16 @@ describe("POST /v1/pipelines/{pipeline}/imports", () => {
 
   it("stops taking lines when the import is cancelled", async () => {
     const pipeline = await makePipeline(world, client);
-    const request = httpRequest(`${world.first.url}/v1/pipelines/${pipeline.name}/imports`, { method: "POST", headers: { "content-type": "application/x-ndjson", "idempotency-key": "cancel-me", ...client.headers } });
+    const request = httpRequest(`${world.first.url}/v1/pipelines/${pipeline.name}/imports`, {
+      method: "POST",
+      headers: { "content-type": "application/x-ndjson", "idempotency-key": "cancel-me", ...client.headers },
+    });
     const answered = once(request, "response");
     request.write(`${Array.from({ length: 100 }, (_, i) => `{"i":${i}}`).join("\n")}\n`);
-    await waitFor(() => world.store.sql`select 1 from onedata.imports where idempotency_key = 'cancel-me' and accepted = 100`, (rows) => rows.length === 1);
+    await waitFor(
+      () => world.store.sql`select 1 from onedata.imports where idempotency_key = 'cancel-me' and accepted = 100`,
+      (rows) => rows.length === 1,
+    );
     await world.store.sql`update onedata.imports set state = 'cancelled' where idempotency_key = 'cancel-me'`;
     request.end('{"i":100}\n');
     const [response] = (await answered) as [{ statusCode: number; resume(): void }];

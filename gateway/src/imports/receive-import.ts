@@ -10,7 +10,16 @@
  */
 import { type Json, OneDataError } from "@onedata/core";
 import { type Splitter, type StreamItem } from "@onedata/formats";
-import { captureImportChunk, type CaptureEvent, isConnectionLost, type RejectedLine, readSettledImport, sqlStateOf, type Store, touchImport } from "@onedata/store";
+import {
+  type CaptureEvent,
+  captureImportChunk,
+  isConnectionLost,
+  type RejectedLine,
+  readSettledImport,
+  type Store,
+  sqlStateOf,
+  touchImport,
+} from "@onedata/store";
 import { type CapturePipeline, type Pipelines, toOrderingKey } from "../capture/pipelines.ts";
 import type { Quotas } from "../capture/quotas.ts";
 import type { Place, SourcePrefix } from "./source-prefix.ts";
@@ -127,8 +136,20 @@ function createCommitter(options: ReceiveOptions): Committer {
       const keptNow = prepared.rejects.slice(0, Math.max(0, MAX_KEPT_REJECTS - kept));
       try {
         await captureImportChunk(store, {
-          target: { tenantId: pipeline.tenantId, pipelineId: pipeline.pipelineId, version: pipeline.version, laneClass: "bulk", ordered: pipeline.ordering !== undefined, importId },
-          events: prepared.events, rejects: keptNow, unkeptRejects: prepared.rejects.length - keptNow.length, from, to, last,
+          target: {
+            tenantId: pipeline.tenantId,
+            pipelineId: pipeline.pipelineId,
+            version: pipeline.version,
+            laneClass: "bulk",
+            ordered: pipeline.ordering !== undefined,
+            importId,
+          },
+          events: prepared.events,
+          rejects: keptNow,
+          unkeptRejects: prepared.rejects.length - keptNow.length,
+          from,
+          to,
+          last,
         });
       } catch (error) {
         const code = error instanceof OneDataError ? error.code : undefined;
@@ -143,7 +164,12 @@ function createCommitter(options: ReceiveOptions): Committer {
           lost ||= isConnectionLost(error);
           await new Promise((wake) => setTimeout(wake, 100 * 2 ** attempt));
           continue;
-        } else if (code === undefined && isWorthRetrying(error)) throw new OneDataError("store.unavailable", "the database cannot be reached; send the import again with its Idempotency-Key and it goes on where it stands", { cause: error, retryAfterSeconds: 5 });
+        } else if (code === undefined && isWorthRetrying(error))
+          throw new OneDataError(
+            "store.unavailable",
+            "the database cannot be reached; send the import again with its Idempotency-Key and it goes on where it stands",
+            { cause: error, retryAfterSeconds: 5 },
+          );
         else throw error;
       }
       kept += keptNow.length;
@@ -158,7 +184,9 @@ function createCommitter(options: ReceiveOptions): Committer {
 
   async function stands(place: Place, last: boolean): Promise<boolean> {
     const row = await readSettledImport(store.sql, pipeline.tenantId, importId);
-    return row !== undefined && row.sourceBytes === place.bytes && row.prefixHash === place.prefixHash && row.state === (last ? "received" : "receiving");
+    return (
+      row !== undefined && row.sourceBytes === place.bytes && row.prefixHash === place.prefixHash && row.state === (last ? "received" : "receiving")
+    );
   }
 
   return {
@@ -222,7 +250,15 @@ async function prepare(items: readonly StreamItem[], pipeline: CapturePipeline):
       const value: Json = item.value;
       const violations = schema?.(value);
       if (violations !== undefined && violations.length > 0) {
-        reject(item, "capture.schema_mismatch", violations.slice(0, 5).map(({ pointer, detail }) => `${pointer === "" ? "/" : pointer} ${detail}`).join("; "), item.text.slice(0, 200));
+        reject(
+          item,
+          "capture.schema_mismatch",
+          violations
+            .slice(0, 5)
+            .map(({ pointer, detail }) => `${pointer === "" ? "/" : pointer} ${detail}`)
+            .join("; "),
+          item.text.slice(0, 200),
+        );
         continue;
       }
       if (ordering === undefined) events.push({ payload: item.text, bytes: size });

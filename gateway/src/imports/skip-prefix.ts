@@ -4,7 +4,11 @@ import { OneDataError } from "@onedata/core";
 import type { ReceivedImport } from "@onedata/store";
 import { formatHash } from "./source-prefix.ts";
 
-export const differs = (): OneDataError => new OneDataError("import.conflict", "the Idempotency-Key was used with another body: what was committed of it is not the beginning of this one; take a new key for another import");
+export const differs = (): OneDataError =>
+  new OneDataError(
+    "import.conflict",
+    "the Idempotency-Key was used with another body: what was committed of it is not the beginning of this one; take a new key for another import",
+  );
 
 /** What follows the committed prefix. Throws `import.conflict` when the body does not begin with it. */
 export async function skipPrefix(source: AsyncIterable<Buffer>, found: ReceivedImport): Promise<AsyncIterable<Buffer>> {

@@ -1,8 +1,8 @@
 /** A gateway over a real database and real sockets, for this package's tests. */
 import { randomUUID } from "node:crypto";
+import { toTenantId } from "@onedata/core";
 import { openStore, type Store } from "@onedata/store";
 import { createTestPipeline, openTestDatabase, type TestDatabase, type TestPipelineOptions } from "@onedata/store/testing";
-import { toTenantId } from "@onedata/core";
 import { createClient } from "../auth/first-client.ts";
 import type { Log } from "../http/seam.ts";
 import { createGateway, type Gateway, type GatewayAuth, type GatewayPorts } from "../server.ts";
@@ -23,7 +23,13 @@ export interface TestWorld extends AsyncDisposable {
   signIn(options?: { tenant?: string; scopes?: readonly string[]; url?: string }): Promise<TestClient>;
 }
 
-export type TestClient = { readonly tenantId: bigint; readonly clientId: string; readonly clientSecret: string; readonly token: string; readonly headers: Record<string, string> };
+export type TestClient = {
+  readonly tenantId: bigint;
+  readonly clientId: string;
+  readonly clientSecret: string;
+  readonly token: string;
+  readonly headers: Record<string, string>;
+};
 
 export const ALL_SCOPES = ["events:write", "events:read", "pipelines:read", "pipelines:write"];
 
@@ -35,7 +41,8 @@ export async function openWorld(auth: GatewayAuth = { kind: "own" }, ports: Part
   const openGateway = async (extra: Partial<GatewayPorts> = {}): Promise<TestGateway> => {
     const own = openStore(database.url, { applicationName: `gw-${randomUUID().slice(0, 8)}` });
     const logged: string[] = [];
-    const write = (message: string, fields?: Readonly<Record<string, unknown>>): void => void logged.push(`${message} ${fields?.["instance"] ?? ""} ${String(fields?.["error"] ?? "")}`);
+    const write = (message: string, fields?: Readonly<Record<string, unknown>>): void =>
+      void logged.push(`${message} ${JSON.stringify(fields ?? {}, (_key, value: unknown) => (value instanceof Error ? value.message : value))}`);
     const log: Log = { info: write, warn: write, error: write };
     const gateway = createGateway({ store: own, auth, log, facade: async () => false, listen: { host: "127.0.0.1", port: 0 }, ...ports, ...extra });
     const abort = new AbortController();
@@ -64,10 +71,21 @@ export async function openWorld(auth: GatewayAuth = { kind: "own" }, ports: Part
       const client = await createClient(store, { tenant, name: "test", scopes });
       const response = await fetch(`${url}/oauth2/token`, {
         method: "POST",
-        body: new URLSearchParams({ grant_type: "client_credentials", client_id: client.clientId, client_secret: client.clientSecret, scope: scopes.join(" ") }),
+        body: new URLSearchParams({
+          grant_type: "client_credentials",
+          client_id: client.clientId,
+          client_secret: client.clientSecret,
+          scope: scopes.join(" "),
+        }),
       });
       const { access_token: token } = (await response.json()) as { access_token: string };
-      return { tenantId: client.tenantId, clientId: client.clientId, clientSecret: client.clientSecret, token, headers: { authorization: `Bearer ${token}` } };
+      return {
+        tenantId: client.tenantId,
+        clientId: client.clientId,
+        clientSecret: client.clientSecret,
+        token,
+        headers: { authorization: `Bearer ${token}` },
+      };
     },
     async [Symbol.asyncDispose]() {
       await Promise.all(open.map((gateway) => gateway.stop()));
@@ -77,11 +95,24 @@ export async function openWorld(auth: GatewayAuth = { kind: "own" }, ports: Part
   };
 }
 
-export const makePipeline = (world: TestWorld, client: TestClient, options: Omit<TestPipelineOptions, "tenantId"> = {}): ReturnType<typeof createTestPipeline> =>
-  createTestPipeline(world.store.sql, { tenantId: toTenantId(client.tenantId), ...options });
+export const makePipeline = (
+  world: TestWorld,
+  client: TestClient,
+  options: Omit<TestPipelineOptions, "tenantId"> = {},
+): ReturnType<typeof createTestPipeline> => createTestPipeline(world.store.sql, { tenantId: toTenantId(client.tenantId), ...options });
 
-export function postEvent(url: string, client: TestClient, pipeline: string, body: string | Uint8Array, headers: Record<string, string> = {}): Promise<Response> {
-  return fetch(`${url}/v1/pipelines/${pipeline}/events`, { method: "POST", body, headers: { "content-type": "application/json", ...client.headers, ...headers } });
+export function postEvent(
+  url: string,
+  client: TestClient,
+  pipeline: string,
+  body: string | Uint8Array,
+  headers: Record<string, string> = {},
+): Promise<Response> {
+  return fetch(`${url}/v1/pipelines/${pipeline}/events`, {
+    method: "POST",
+    body,
+    headers: { "content-type": "application/json", ...client.headers, ...headers },
+  });
 }
 
 /** Looks again until the state is reached; says what it last saw. */
