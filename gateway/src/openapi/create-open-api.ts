@@ -22,7 +22,10 @@ const DESCRIPTION = `OneData takes in events, runs your pipelines over them, and
 export function createOpenApi(contract: Contract): OpenApiDocument {
   const routes = routesOf(contract);
   const services = contract.services.filter((service) => routes.some(({ rpc }) => rpc.service === service.fullName));
-  const schemas = createSchemas({ inputs: inputsOf(routes), outputs: reachable(routes.map(({ rpc }) => rpc.output)) }, Object.keys(PROBLEM_SCHEMAS));
+  const outputs = reachable(routes.map(({ rpc }) => rpc.output));
+  const whole = reachable(routes.filter(({ rpc }) => !rpc.policy.handwritten).map(({ rpc }) => rpc.output));
+  const sparse = new Set([...outputs].filter((message) => !whole.has(message)));
+  const schemas = createSchemas({ inputs: inputsOf(routes), outputs, sparse }, Object.keys(PROBLEM_SCHEMAS));
 
   const paths: Record<string, Record<string, Schema>> = {};
   const ids = new Set<string>();

@@ -108,6 +108,7 @@ export const HANDWRITTEN: Readonly<Record<string, HandWritten>> = {
         description: "CSV only: what an empty cell becomes.",
         schema: { type: "string", enum: ["string", "null", "omit"] },
       },
+      { name: "name", in: "query", description: "For people, e.g. the file's name.", schema: { type: "string", maxLength: 200 } },
       { name: "from", in: "query", description: "Decompressed byte at which this body goes on.", schema: { type: "integer", minimum: 0 } },
       {
         name: "prefixHash",
@@ -117,7 +118,8 @@ export const HANDWRITTEN: Readonly<Record<string, HandWritten>> = {
       },
     ],
     body: {
-      required: true,
+      required: false,
+      description: "Empty: asks how far the import of the `Idempotency-Key` has come.",
       content: {
         "application/x-ndjson": { schema: { type: "string" }, example: '{"id":1,"price":2}\n{"id":2,"price":5}\n' },
         "text/csv": { schema: { type: "string" }, example: "id,price\n1,2\n2,5\n" },
@@ -134,7 +136,12 @@ export const HANDWRITTEN: Readonly<Record<string, HandWritten>> = {
       202: {
         description: "Received as a whole; its records are being processed.",
         headers: LOCATION,
-        content: { "application/json": { schema: schemas.refTo(output, "output") } },
+        content: { "application/json": { schema: schemas.refTo(output, "sparse") } },
+      },
+      200: {
+        description: "To an empty body: how far the import of this `Idempotency-Key` has come.",
+        headers: LOCATION,
+        content: { "application/json": { schema: schemas.refTo(output, "sparse") } },
       },
     }),
   },

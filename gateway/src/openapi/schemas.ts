@@ -8,7 +8,7 @@ import { commentOf, isRawJson } from "@onedata/contracts";
 import { type Schema, schemaRef } from "./document.ts";
 import { rulesOf } from "./rules.ts";
 
-/** `sparse`: an answer that leaves out what is empty. */
+/** `sparse`: an answer that leaves out what is empty; its schema is `…Summary` where the message is also answered whole. */
 export type Direction = "input" | "output" | "sparse";
 
 export type Schemas = {
@@ -21,7 +21,12 @@ export type Schemas = {
 
 /** `messages`: all that the document may show, so that doubled names can be told apart. */
 export function createSchemas(
-  messages: { readonly inputs: ReadonlySet<DescMessage>; readonly outputs: ReadonlySet<DescMessage> },
+  messages: {
+    readonly inputs: ReadonlySet<DescMessage>;
+    readonly outputs: ReadonlySet<DescMessage>;
+    /** Those among the outputs that are only ever sparse. */
+    readonly sparse: ReadonlySet<DescMessage>;
+  },
   reserved: readonly string[],
 ): Schemas {
   const all = new Set([...messages.inputs, ...messages.outputs]);
@@ -30,6 +35,7 @@ export function createSchemas(
   const nameOf = (message: DescMessage, direction: Direction): string => {
     const taken = reserved.includes(message.name) || [...all].some((other) => other !== message && other.name === message.name);
     const name = taken ? `${capitalize(message.typeName.split(".")[1] ?? "")}${message.name}` : message.name;
+    if (direction === "sparse" && !messages.sparse.has(message)) return `${name}Summary`;
     return direction === "input" && messages.outputs.has(message) ? `${name}Input` : name;
   };
 
@@ -55,7 +61,7 @@ export function createSchemas(
       type: "object",
       ...describe(message.typeName),
       ...(required.length > 0 ? { required } : {}),
-      properties: Object.fromEntries(fields.map((field) => [field.jsonName, fieldSchema(field, direction)])),
+      properties: Object.fromEntries(fields.map((field) => [field.jsonName, fieldSchema(field, direction === "sparse" ? "output" : direction)])),
       ...(direction === "input" ? { additionalProperties: false } : {}),
     };
   }
