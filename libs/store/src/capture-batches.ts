@@ -32,8 +32,6 @@ export type CaptureEvent = {
   readonly idempotencyKey?: string;
 };
 
-export type PackedEvent = CaptureEvent & { readonly slot: number };
-
 /** `slots[i]` says which input event stands at ordinal i. */
 export type PackedBatch = {
   readonly target: CaptureTarget;

@@ -11,12 +11,12 @@
  *    head could have been put back with a delay, and later batches would overtake it). What is taken is always its unbroken head.
  * 5. Locks are taken sorted, lanes before queue rows, all with SKIP LOCKED: claims neither wait nor deadlock.
  * 6. Suspects stand outside: they run alone (`CLAIM_SUSPECT`).
+ * 7. While an application's old snapshot keeps dead rows from being vacuumed, the loose scan walks over all of them (300,000: 90 ms). Then most claims name the
+ *    lanes to look at, and from which `seq`; now and then one looks at everything, which finds new lanes, late commits and what others gave back.
+ * 8. Preferred batches (a broker's pointers) come first if they stand near the head of their lane, as published ones do; elsewhere they wait their turn.
  *
  * $1 route or null, $2 routes to skip when $1 is null, $3 run, $4 owner, $5 most events, $6 most bytes, $7 fewest events, $8 lane after which to start,
  * $9 most lanes, $10 milliseconds to the run's deadline, $11 own seed or null, $12 seeds of all engines, $13 preferred batches, $14 bulk reserve in events,
- * 7. While an application's old snapshot keeps dead rows from being vacuumed, the loose scan walks over all of them (300,000: 90 ms). Then most claims name the
- *    lanes to look at, and from which `seq`; now and then one looks at everything, which finds new lanes, late commits and what others gave back.
- *
  * $15 events per batch in the last claim: how many batches per lane are worth a look (too high a guess makes one short claim, too low one reads in vain),
  * $16 lanes to look at or null, $17 from which `seq` (ordered lanes: their own `low_seq`, exact).
  */
@@ -77,7 +77,7 @@ chosen as materialized (
 ), candidate as materialized (
   select *, filled / weight as level, (not ordered and batch_id = any($13::bigint[])) as preferred
     from (select h.*, row_number() over o as rn, sum(n) over o as filled, bool_or(stops) over o as stopped from head h window o as (partition by lane_id order by seq)) z
-   where not stopped and filled - n < $5::int
+   where not stopped and (filled - n < $5::int or (not ordered and batch_id = any($13::bigint[])))
 ), shared as materialized (
   select z.*, z.class = 'bulk' and (z.before = 0 or z.before + z.n <= $14::int) as reserved
     from (select *, sum(n) over (partition by class order by level, seq) - n as before from candidate) z

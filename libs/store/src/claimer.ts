@@ -9,9 +9,10 @@ import type { LaneId } from "@onedata/core";
 import { type ClaimedRun, type ClaimOptions, claimRun } from "./claim.ts";
 import type { Store } from "./connection.ts";
 
-/** A claim of nothing that takes longer than this has walked over dead rows: 300,000 of them cost 90 ms, none 1 to 3 ms. */
+/** A claim that takes longer may have walked over dead rows (300,000 of them cost 90 ms), or the machine is busy: so the rows are counted then. */
 const SLOW_CLAIM_MS = 25;
-const SLOW_PER_BATCH_MS = 0.15;
+/** Between two vacuums a busy queue has some 20,000. */
+const MANY_DEAD_ROWS = 50_000;
 /** Claims that look at everything get about a tenth of the time. */
 const FULL_SCAN_SHARE = 10;
 const MAX_KNOWN_LANES = 200;
@@ -28,7 +29,14 @@ export interface Claimer {
   claim(options: Omit<ClaimOptions, "afterLane" | "eventsPerBatch" | "lanes">): Promise<ClaimedRun | undefined>;
 }
 
-export function createClaimer(store: Store, monotonicMs: () => number = () => performance.now()): Claimer {
+export type ClaimerDeps = {
+  readonly monotonicMs: () => number;
+  /** Of the queue, as the server's statistics have it. */
+  readonly readDeadRows: () => Promise<number>;
+};
+
+export function createClaimer(store: Store, deps: Partial<ClaimerDeps> = {}): Claimer {
+  const { monotonicMs = () => performance.now(), readDeadRows = () => countDeadRows(store) } = deps;
   const memories = new Map<string, Memory>();
   return {
     async claim(options) {
@@ -40,7 +48,7 @@ export function createClaimer(store: Store, monotonicMs: () => number = () => pe
       const tookMs = monotonicMs() - startedAt;
       if (lanes === undefined) {
         memory.lastLane = lastLane;
-        if (tookMs > SLOW_CLAIM_MS + SLOW_PER_BATCH_MS * (run?.batches.length ?? 0)) memory.lookAtAllFrom = monotonicMs() + FULL_SCAN_SHARE * tookMs;
+        if (tookMs > SLOW_CLAIM_MS && (await readDeadRows()) > MANY_DEAD_ROWS) memory.lookAtAllFrom = monotonicMs() + FULL_SCAN_SHARE * tookMs;
       }
       learn(memory, run);
       return run;
@@ -67,4 +75,9 @@ function learn(memory: Memory, run: ClaimedRun | undefined): void {
     if (memory.lanes.size <= MAX_KNOWN_LANES) break;
     memory.lanes.delete(laneId);
   }
+}
+
+async function countDeadRows(store: Store): Promise<number> {
+  const [row] = await store.lease<{ dead: bigint }[]>`select pg_stat_get_dead_tuples('onedata.queue'::regclass) as dead`;
+  return Number(row?.dead ?? 0);
 }

@@ -170,7 +170,7 @@ describe("several engines", () => {
     // Its seq is drawn now, its commit comes long after later ones were claimed.
     await late`insert into onedata.queue (batch_id, seq, lane_id, n, bytes) select onedata.next_id(), nextval('onedata.batch_seq'), id, 1, 10 from onedata.lanes where pipeline_id = ${targets[0]?.pipelineId ?? 0n} and class = 'live'`;
     let clock = 0;
-    const claimer = createClaimer(first(), () => clock);
+    const claimer = createClaimer(first(), { monotonicMs: () => clock, readDeadRows: () => Promise.resolve(1_000_000) });
     let events = 0;
     const claim = async (tookMs: number): Promise<number> => {
       const pending = claimer.claim({ runId: randomUUID(), owner: engines[0] ?? "", deadlineMs: 60_000 });

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type CaptureOutcome, captureGroup } from "./capture.ts";
 import type { CaptureTarget } from "./capture-batches.ts";
 import { type ClaimedBatch, type ClaimedRun, claimRun } from "./claim.ts";
+import { createClaimer } from "./claimer.ts";
 import { type CompletedBatch, completeRun } from "./complete.ts";
 import { openStore, type Store } from "./connection.ts";
 import { loadEvents } from "./events.ts";
@@ -379,6 +380,32 @@ describe("claim and completion", () => {
     expect(await claim()).toBeUndefined();
     await store.sql`update onedata.pipelines set state = 'running' where id = ${target.pipelineId}`;
     expect((await claim())?.events).toBe(1);
+  });
+
+  it("takes a broker's batches first", async () => {
+    const target = await pipeline();
+    for (let i = 0; i < 20; i++) await capture(target, String(i));
+    const waiting = await store.sql<{ id: BatchId }[]>`select batch_id as id from onedata.queue order by seq`;
+    const wanted = waiting.slice(5, 8).map(({ id }) => id);
+    const run = await claim({ prefer: wanted, maxEvents: 4 });
+    expect(run?.batches.map(({ batchId }) => batchId)).toEqual([waiting[0]?.id, ...wanted]);
+  });
+
+  it("looks at all lanes in turn, however many wait", async () => {
+    const tenant = await pipeline();
+    const made = await store.sql`
+      with p as (insert into onedata.pipelines (tenant_id, name, active_version) select ${tenant.tenantId}, gen_random_uuid(), 1 from generate_series(1, 450) returning id)
+      select onedata.make_lanes(id) from p`;
+    expect(made.length).toBe(450);
+    await store.sql`insert into onedata.queue (batch_id, seq, lane_id, n, bytes)
+      select onedata.next_id(), nextval('onedata.batch_seq'), l.id, 1, 10 from onedata.lanes l, generate_series(1, 4) where l.tenant_id = ${tenant.tenantId} and l.class = 'live' and l.pipeline_id <> ${tenant.pipelineId}`;
+    const claimer = createClaimer(store);
+    const lanes = new Set<bigint>();
+    for (let i = 0; i < 3; i++) {
+      const run = await claimer.claim({ runId: randomUUID(), owner: engine, deadlineMs: 60_000, maxEvents: 200 });
+      for (const { laneId } of run?.batches ?? []) lanes.add(laneId);
+    }
+    expect(lanes.size).toBe(450);
   });
 
   it("frees the version on release unless a write has begun", async () => {

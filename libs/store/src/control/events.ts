@@ -73,16 +73,10 @@ export async function getEvent(sql: Sql, tenantId: TenantId, id: EventId): Promi
     select r.batch_id, r.n from onedata.batch_refs r join onedata.batches b on b.id = r.batch_id and b.kind = 'replay'
      where r.src_batch_id = ${id.batchId} and r.src_n = ${id.n} and b.tenant_id = ${tenantId} order by r.batch_id limit 50`;
   const places = [{ batch_id: id.batchId, n: id.n }, ...replays];
-  const attempts: EventAttempt[] = [];
-  let latest: EventAttempt[] = [];
-  for (const place of places) {
-    latest = await listAttempts(sql, tenantId, { batchId: toBatchId(place.batch_id), n: place.n });
-    attempts.push(...latest);
-  }
-  const last = places.at(-1) ?? { batch_id: id.batchId, n: id.n };
-  // Its batch may be in the queue again for the sake of others.
-  const settled = latest.findLast((attempt) => attempt.verdict !== 0);
-  const wait = settled === undefined ? await readWait(sql, tenantId, toBatchId(last.batch_id)) : undefined;
+  let progress = await readProgress(sql, tenantId, places);
+  // A completion may commit between the two reads: then neither the run nor the queue row was seen, and the second look sees the run.
+  if (progress.settled === undefined && progress.wait === undefined) progress = await readProgress(sql, tenantId, places);
+  const { attempts, settled, wait } = progress;
   const final = wait === undefined ? (settled ?? attempts.findLast((attempt) => attempt.verdict !== 0)) : undefined;
   const deadLetters = await sql<{ id: bigint; step: string | null; sink: string | null; code: string; message: string }[]>`
     select id, step, sink, code, message from onedata.dead_letters
@@ -102,6 +96,27 @@ export async function getEvent(sql: Sql, tenantId: TenantId, id: EventId): Promi
     doneAt: final?.endedAt,
     wait,
   };
+}
+
+type Place = { readonly batch_id: bigint; readonly n: number };
+
+/** Attempts over the event and its replays; what the last of them came to, or what it waits for. */
+async function readProgress(
+  sql: Sql,
+  tenantId: TenantId,
+  places: readonly Place[],
+): Promise<{ attempts: EventAttempt[]; settled: EventAttempt | undefined; wait: EventWait | undefined }> {
+  const attempts: EventAttempt[] = [];
+  let latest: EventAttempt[] = [];
+  for (const place of places) {
+    latest = await listAttempts(sql, tenantId, { batchId: toBatchId(place.batch_id), n: place.n });
+    attempts.push(...latest);
+  }
+  const last = places.at(-1);
+  // Its batch may be in the queue again for the sake of others.
+  const settled = latest.findLast((attempt) => attempt.verdict !== 0);
+  const wait = settled !== undefined || last === undefined ? undefined : await readWait(sql, tenantId, toBatchId(last.batch_id));
+  return { attempts, settled, wait };
 }
 
 export type EventSummary = {
