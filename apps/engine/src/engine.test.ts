@@ -46,7 +46,7 @@ function createService(): { clients: ServiceClients; state: { down: boolean } } 
                 n,
                 outcome: {
                   $case: "failed" as const,
-                  value: { step: 0, code: "record.invalid", message: `v is ${v}`, retryable: false, retryAfter: undefined },
+                  value: { step: 0, code: "record.invalid", message: `v is ${v}`, retryable: false, retryAfter: undefined, json: new Uint8Array() },
                 },
               };
             return { n, outcome: { $case: "outputs" as const, value: { json: [json] } } };

@@ -58,8 +58,11 @@ function toResult(result: RecordResult): transformV1.Result {
     case "filtered":
       return { n: result.n, outcome: { $case: "filtered", value: { step: result.step } } };
     case "failed": {
-      const { step, code, message, retryable } = result;
-      return { n: result.n, outcome: { $case: "failed", value: { step, code, message, retryable, retryAfter: undefined } } };
+      const { step, code, message, retryable, record = "" } = result;
+      return {
+        n: result.n,
+        outcome: { $case: "failed", value: { step, code, message, retryable, retryAfter: undefined, json: encoder.encode(record) } },
+      };
     }
   }
 }

@@ -26,6 +26,8 @@ export type RecordResult =
       readonly message: string;
       readonly retryable: boolean;
       readonly cause?: unknown;
+      /** The record as it was at that step; absent = as it came in. */
+      readonly record?: string;
     };
 
 type Slot = {
@@ -49,10 +51,16 @@ export async function applySteps(steps: readonly Step[], records: readonly Input
       if (pending !== undefined) await pending;
     }
   }
-  return slots.map(
-    (slot) =>
-      slot.result ?? { n: slot.n, kind: "outputs", outputs: slot.live.map((record) => (record === slot.input ? slot.text : stringifyJson(record))) },
-  );
+  return slots.map(toResult);
+}
+
+function toResult(slot: Slot): RecordResult {
+  const { n, result, live, input, text } = slot;
+  if (result === undefined) return { n, kind: "outputs", outputs: live.map((record) => (record === input ? text : stringifyJson(record))) };
+  // A failed step leaves what it was given. Of several records that one record became, which one failed is told by the message.
+  const [given] = live;
+  if (result.kind !== "failed" || live.length !== 1 || given === undefined || given === input) return result;
+  return { ...result, record: stringifyJson(given) };
 }
 
 function openSlot({ n, json, timeUnixMs }: InputRecord): Slot {

@@ -591,6 +591,7 @@ export const comments: Readonly<Record<string, string>> = {
   "onedata.transform.v1.DescribeResponse.version": "Version of the service, for people.",
   "onedata.transform.v1.Failed": "Why it failed.",
   "onedata.transform.v1.Failed.code": "Code of the error catalogue, or the service's own.",
+  "onedata.transform.v1.Failed.json": "The record as it was at that step, JSON text; empty = as it was sent.",
   "onedata.transform.v1.Failed.message": "What failed, with which value.",
   "onedata.transform.v1.Failed.retry_after": "Wait at least this long.",
   "onedata.transform.v1.Failed.retryable": "The same record may succeed later.",

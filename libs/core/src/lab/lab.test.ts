@@ -25,7 +25,7 @@ const deps: LabDeps = {
               n,
               outcome: {
                 $case: "failed" as const,
-                value: { step: 0, code: "record.invalid", message: "v is null", retryable: false, retryAfter: undefined },
+                value: { step: 0, code: "record.invalid", message: "v is null", retryable: false, retryAfter: undefined, json: new Uint8Array() },
               },
             };
           return { n, outcome: { $case: "outputs" as const, value: { json: [new TextEncoder().encode(JSON.stringify({ v: v * 2 }))] } } };

@@ -9,7 +9,7 @@ import { canonicalJson } from "../plan/plan-pipeline.ts";
 import { classifyCallError, ServiceFault } from "./call-fault.ts";
 import type { EventStates } from "./event-states.ts";
 import { type Parcel, packCalls, partCall } from "./pack-calls.ts";
-import { MAX_EVENT_BYTES, type RunDeps, type RunGroup } from "./run.ts";
+import { type DeadCause, MAX_EVENT_BYTES, type RunDeps, type RunGroup } from "./run.ts";
 
 /** A record between stages, and the event it came from. */
 export type Item = { readonly event: number; readonly json: Uint8Array };
@@ -151,12 +151,12 @@ function settle(call: readonly Parcel<StageWork, Slot>[], response: transformV1.
         observe(work, event, outcome.value.step, "filtered", [], undefined, deps);
         break;
       case "failed": {
-        const { step, code, message, retryable, retryAfter } = outcome.value;
+        const { step, code, message, retryable, retryAfter, json } = outcome.value;
         if (retryable) {
           const atLeastMs = Number(retryAfter?.seconds ?? 0n) * 1000;
-          work.states.retryLater(event, causeOf(work, slot, step, { code, message }), atLeastMs);
+          work.states.retryLater(event, causeOf(work, slot, step, { code, message, json }), atLeastMs);
         } else {
-          die(work, slot, step, { code, message }, deps);
+          die(work, slot, step, { code, message, json }, deps);
         }
         break;
       }
@@ -192,13 +192,15 @@ function failAlone(call: readonly Parcel<StageWork, Slot>[], error: unknown, dep
 
 const stepAt = (work: StageWork, step: number) => work.stage.steps[step] ?? work.stage.steps[0] ?? { id: "", index: 0 };
 
-type Cause = { readonly code: string; readonly message: string };
+/** `json`: the record as it was at that step, where the service says; else as it was sent. */
+type Cause = { readonly code: string; readonly message: string; readonly json?: Uint8Array };
 
-const causeOf = (work: StageWork, slot: Slot, step: number, cause: Cause) => ({
+const causeOf = (work: StageWork, slot: Slot, step: number, { code, message, json }: Cause): DeadCause => ({
   step: stepAt(work, step).id,
   sink: "",
-  ...cause,
-  json: slot.item.json,
+  code,
+  message,
+  json: json === undefined || json.length === 0 ? slot.item.json : json,
 });
 
 function die(work: StageWork, slot: Slot, step: number, cause: Cause, deps: RunDeps): void {

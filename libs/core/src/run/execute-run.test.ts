@@ -27,13 +27,16 @@ function createService(rules: { poison?: number; down?: boolean; skips?: boolean
               n,
               outcome: {
                 $case: "failed" as const,
-                value: { step: 0, code: "record.invalid", message: "17", retryable: false, retryAfter: undefined },
+                value: { step: 0, code: "record.invalid", message: "17", retryable: false, retryAfter: undefined, json: new Uint8Array() },
               },
             };
           if (record.v === 19)
             return {
               n,
-              outcome: { $case: "failed" as const, value: { step: 0, code: "busy", message: "later", retryable: true, retryAfter: undefined } },
+              outcome: {
+                $case: "failed" as const,
+                value: { step: 0, code: "busy", message: "later", retryable: true, retryAfter: undefined, json: new Uint8Array() },
+              },
             };
           return { n, outcome: { $case: "outputs" as const, value: { json: Array.from({ length: record.copies ?? 1 }, () => json) } } };
         }),

@@ -148,32 +148,50 @@ export type EventPage = {
 };
 
 const MAX_BATCHES_PER_PAGE = 2_000;
-const BATCHES_PER_READ = 40;
 
 /** Newest first. `next` is where to go on; a page may be short, even empty, and still have a next one. */
 export async function listEvents(sql: Sql, tenantId: TenantId, page: EventPage): Promise<{ events: EventSummary[]; next: EventId | undefined }> {
   const pipeline = await getPipeline(sql, tenantId, page.name);
+  const batches = await sql<{ id: bigint; n: number; matches: boolean }[]>`
+    select b.id, b.n, ${matchState(sql, page.state)} as matches
+      from (select id, n from onedata.batches
+             where pipeline_id = ${pipeline.id} and tenant_id = ${tenantId} and kind = 'capture' and id <= ${page.before?.batchId ?? MAX_ID}
+               and id >= onedata.id_at(${page.since ?? EARLIEST}) and id < onedata.id_at(${page.until ?? LATEST})
+             order by id desc limit ${MAX_BATCHES_PER_PAGE}) b
+      left join onedata.queue q on q.batch_id = b.id
+     order by b.id desc`;
+  const isAfterCursor = ({ id }: EventSummary): boolean => page.before === undefined || id.batchId !== page.before.batchId || id.n < page.before.n;
   const events: EventSummary[] = [];
-  let cursor = page.before;
-  for (let looked = 0; looked < MAX_BATCHES_PER_PAGE; looked += BATCHES_PER_READ) {
-    const batches = await sql<{ id: bigint }[]>`
-      select id from onedata.batches
-       where pipeline_id = ${pipeline.id} and tenant_id = ${tenantId} and kind = 'capture' and id <= ${cursor?.batchId ?? MAX_ID}
-         and id >= onedata.id_at(${page.since ?? EARLIEST}) and id < onedata.id_at(${page.until ?? LATEST})
-       order by id desc limit ${BATCHES_PER_READ}`;
-    const rows = await readSummaries(sql, tenantId, batches.map((row) => row.id));
-    for (const row of rows) {
-      if (cursor !== undefined && row.id.batchId === cursor.batchId && row.id.n >= cursor.n) continue;
-      if (page.state !== undefined && stateOf(row) !== page.state) continue;
-      if (events.length === page.limit) return { events, next: events.at(-1)?.id };
-      events.push(row);
+  const candidates = batches.filter((batch) => batch.matches);
+  for (let at = 0; at < candidates.length; ) {
+    // As many batches as may fill the page.
+    const ids: bigint[] = [];
+    for (let room = page.limit + 1 - events.length; room > 0 && at < candidates.length; at++) {
+      ids.push(candidates[at]?.id ?? 0n);
+      room -= candidates[at]?.n ?? 0;
     }
-    const last = batches.at(-1);
-    if (last === undefined || batches.length < BATCHES_PER_READ) return { events, next: undefined };
-    // Everything of the last batch was looked at: the next read starts below it.
-    cursor = { batchId: toBatchId(last.id), n: 0 };
+    for (const event of await readSummaries(sql, tenantId, ids)) {
+      if (!isAfterCursor(event) || (page.state !== undefined && stateOf(event) !== page.state)) continue;
+      if (events.length === page.limit) return { events, next: events.at(-1)?.id };
+      events.push(event);
+    }
   }
-  return { events, next: cursor };
+  const last = batches.at(-1);
+  return { events, next: last === undefined || batches.length < MAX_BATCHES_PER_PAGE ? undefined : { batchId: toBatchId(last.id), n: 0 } };
+}
+
+/** Whether the batch may hold an event in this state. Its events are looked at singly after that. */
+function matchState(sql: Sql, state: EventState | undefined): PendingQuery {
+  switch (state) {
+    case undefined:
+      return sql`true`;
+    case "waiting":
+      return sql`(q.batch_id is not null and q.run_id is null)`;
+    case "running":
+      return sql`q.run_id is not null`;
+    case "done":
+      return sql`(q.batch_id is null or exists (select from onedata.runs r where r.batch_id = b.id))`;
+  }
 }
 
 /** The payloads captured last, newest first, at most 1 MiB together. */
@@ -237,6 +255,8 @@ export async function listOpenBatches(sql: Sql, tenantId: TenantId, { name, abov
   const [clock] = await sql<{ now: Date }[]>`select clock_timestamp() as now`;
   return { batchIds: rows.map((row) => row.id), now: clock?.now ?? new Date(0) };
 }
+
+type PendingQuery = ReturnType<Sql>;
 
 const MAX_ID = 9223372036854775807n;
 const EARLIEST = new Date(0);

@@ -158,7 +158,11 @@ export interface Failed {
   /** The same record may succeed later. */
   retryable: boolean;
   /** Wait at least this long. */
-  retryAfter: Duration | undefined;
+  retryAfter:
+    | Duration
+    | undefined;
+  /** The record as it was at that step, JSON text; empty = as it was sent. */
+  json: Uint8Array;
 }
 
 function createBaseDescribeRequest(): DescribeRequest {
@@ -1287,7 +1291,7 @@ export const Filtered: MessageFns<Filtered, "onedata.transform.v1.Filtered"> = {
 };
 
 function createBaseFailed(): Failed {
-  return { step: 0, code: "", message: "", retryable: false, retryAfter: undefined };
+  return { step: 0, code: "", message: "", retryable: false, retryAfter: undefined, json: new Uint8Array(0) };
 }
 
 export const Failed: MessageFns<Failed, "onedata.transform.v1.Failed"> = {
@@ -1308,6 +1312,9 @@ export const Failed: MessageFns<Failed, "onedata.transform.v1.Failed"> = {
     }
     if (message.retryAfter !== undefined) {
       Duration.encode(message.retryAfter, writer.uint32(42).fork()).join();
+    }
+    if (message.json.length !== 0) {
+      writer.uint32(50).bytes(message.json);
     }
     return writer;
   },
@@ -1365,6 +1372,14 @@ export const Failed: MessageFns<Failed, "onedata.transform.v1.Failed"> = {
             message.retryAfter = Duration.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.json = reader.bytes();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1389,6 +1404,7 @@ export const Failed: MessageFns<Failed, "onedata.transform.v1.Failed"> = {
     message.retryAfter = (object.retryAfter !== undefined && object.retryAfter !== null)
       ? Duration.fromPartial(object.retryAfter)
       : undefined;
+    message.json = object.json ?? new Uint8Array(0);
     return message;
   },
 };

@@ -1,0 +1,117 @@
+/**
+ * A whole OneData for tests, as a user starts it: a process (solo) or several (cluster), over sockets, on a database of its own.
+ * Duty: start in a temporary folder, sign in, stop, kill. Non-duty: anything a user could not do, but for reading the databases to compare.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { connect, type Sql } from "@onedata/store";
+import { type Api, openApi } from "./api.ts";
+
+export type Profile = "solo" | "cluster";
+
+export type WorldProcess = { readonly name: string; readonly pid: number };
+
+export interface World extends AsyncDisposable {
+  readonly url: string;
+  readonly home: string;
+  /** Signed in as the first client, with every scope. */
+  readonly api: Api;
+  readonly processes: readonly WorldProcess[];
+  /** The platform's own database, and the examples' warehouse; superuser. */
+  readonly platform: Sql;
+  readonly warehouse: Sql;
+  /** `kill -9` of the main process (solo: everything but Postgres). */
+  kill(): Promise<void>;
+  /** What the main process wrote. */
+  output(): string;
+}
+
+export type WorldOptions = {
+  /** An earlier world's folder: starts on its data. Disposing then leaves it. */
+  readonly home?: string;
+  readonly env?: Readonly<Record<string, string>>;
+};
+
+const MAIN = { solo: "../../../apps/solo/src/main.ts", cluster: "../../../apps/solo/src/cluster-main.ts" } as const;
+const READY_TIMEOUT_MS = 90_000;
+
+export async function openWorld(profile: Profile, options: WorldOptions = {}): Promise<World> {
+  const home = options.home ?? mkdtempSync(join(tmpdir(), "onedata-world-"));
+  // Started by root, Postgres runs as another user, who must reach its data.
+  chmodSync(home, 0o755);
+  const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
+  const child = spawn(process.execPath, ["--conditions=source", "--import", tsx, fileURLToPath(new URL(MAIN[profile], import.meta.url))], {
+    env: { ...process.env, ONEDATA_HOME: home, ONEDATA_PORT: "0", ...options.env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let output = "";
+  child.stdout?.on("data", (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr?.on("data", (chunk: Buffer) => (output += chunk.toString()));
+  const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+  await ready(child, profile, () => output);
+  const client = readClient(home);
+  const platform = connect(databaseUrl(home, "onedata"), { max: 2, applicationName: "test" });
+  const warehouse = connect(databaseUrl(home, "warehouse"), { max: 2, applicationName: "test" });
+  const close = async (): Promise<void> => {
+    await Promise.all([platform.end({ timeout: 2 }), warehouse.end({ timeout: 2 })]);
+  };
+  return {
+    url: client.url,
+    home,
+    api: await openApi(client),
+    processes: [...output.matchAll(/^ {2}(\S+) +pid (\d+)/gm)].map(([, name = "", pid]) => ({ name, pid: Number(pid) })),
+    platform,
+    warehouse,
+    output: () => output,
+    async kill() {
+      await close();
+      child.kill("SIGKILL");
+      await exited;
+    },
+    async [Symbol.asyncDispose]() {
+      await close();
+      if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM");
+      await exited;
+      if (options.home === undefined) removeHome(home);
+    },
+  };
+}
+
+/** Ends an orphaned Postgres of this folder, then removes the folder. */
+export function removeHome(home: string): void {
+  const pidFile = join(home, "postgres", "pg", "postmaster.pid");
+  if (existsSync(pidFile)) {
+    try {
+      process.kill(Number(readFileSync(pidFile, "utf8").split("\n")[0]), "SIGQUIT");
+    } catch {
+      // It has ended by itself.
+    }
+  }
+  rmSync(home, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+}
+
+async function ready(child: ChildProcess, profile: Profile, output: () => string): Promise<void> {
+  const mark = profile === "solo" ? "is ready at" : "Processes:";
+  const deadline = performance.now() + READY_TIMEOUT_MS;
+  while (!(output().includes(mark) && output().endsWith("\n"))) {
+    if (child.exitCode !== null || performance.now() > deadline) {
+      child.kill("SIGKILL");
+      throw new Error(`the ${profile} world did not start:\n${output()}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+export type ClientFile = { readonly url: string; readonly clientId: string; readonly clientSecret: string };
+
+export const readClient = (home: string): ClientFile => JSON.parse(readFileSync(join(home, "client.json"), "utf8"));
+
+function databaseUrl(home: string, database: string): string {
+  const folder = join(home, "postgres");
+  const password = readFileSync(join(folder, "pg-password"), "utf8").trim();
+  return `postgres://postgres:${password}@127.0.0.1:${readFileSync(join(folder, "port"), "utf8").trim()}/${database}`;
+}
