@@ -60,6 +60,12 @@ export type WriteOutcomes = Map<number, WriteOutcome>;
 export const WRITTEN: WriteOutcome = { kind: "written" };
 export const DUPLICATE: WriteOutcome = { kind: "duplicate" };
 
+/**
+ * How long one connection, or one HTTP group, may take in a call. Less than the call's own deadline: a receiver that hangs costs its own records a later try,
+ * and its neighbours in the call get their answer.
+ */
+export const WRITE_BUDGET_MS = 20_000;
+
 /** Several kinds may share a writer (both Postgres sinks do), so that their groups share a commit. */
 export interface SinkWriter {
   /** Never throws for what concerns records or single connections: that is an outcome. */

@@ -55,6 +55,16 @@ describe("faults of the receiver", () => {
     expect(receiver.received).toHaveLength(1);
   });
 
+  it("leaves the rest for later when the call has no more time", async () => {
+    await using receiver = await openReceiver((_, response) => void setTimeout(() => response.writeHead(204).end(), 60));
+    const outcomes = await createHttpWriter(createHttpClient({ allowedAddresses: ["127.0.0.1"] }), { budgetMs: 250 }).write([group(receiver.url, 20, { batchSize: 1 })], testContext());
+    const written = codes(outcomes).filter((code) => code === "written").length;
+    expect(written).toBeGreaterThan(0);
+    expect(written).toBeLessThan(20);
+    expect(codes(outcomes)).toHaveLength(20);
+    expect(codes(outcomes).at(-1)).toMatch(/^sink.unavailable/);
+  });
+
   it("waits no longer than its timeout", async () => {
     await using receiver = await openReceiver(() => undefined);
     const outcomes = await createHttpWriter(createHttpClient({ allowedAddresses: ["127.0.0.1"] })).write([group(receiver.url, 1, { timeoutMs: 100 })], testContext());

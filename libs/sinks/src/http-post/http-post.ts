@@ -7,7 +7,7 @@
 import { createHash } from "node:crypto";
 import { type JsonObject, OneDataError, type Violation } from "@onedata/core";
 import { createConfigReader } from "../config-reader.ts";
-import { type CheckInput, type ConnectionConfig, refused, type Sink, type SinkGroup, type SinkRecord, type SinkWriter, unavailable, type WriteContext, type WriteOutcomes, WRITTEN } from "../sink.ts";
+import { type CheckInput, type ConnectionConfig, refused, type Sink, type SinkGroup, type SinkRecord, type SinkWriter, unavailable, WRITE_BUDGET_MS, type WriteContext, type WriteOutcomes, WRITTEN } from "../sink.ts";
 import { describeUrl, type HttpClient } from "./client.ts";
 import { headerProblem, parseHttpUrl, readHttpConnection } from "./connection.ts";
 
@@ -62,13 +62,14 @@ export function createHttpPost(client: HttpClient): Sink {
   };
 }
 
-export function createHttpWriter(client: HttpClient, maxParallelGroups = 8): SinkWriter {
+export function createHttpWriter(client: HttpClient, { maxParallelGroups = 8, budgetMs = WRITE_BUDGET_MS } = {}): SinkWriter {
   return {
     async write(groups, context) {
       const outcomes: WriteOutcomes = new Map();
       const queue = [...groups];
+      const deadlineMs = performance.now() + budgetMs;
       const work = async (): Promise<void> => {
-        for (let group = queue.shift(); group !== undefined; group = queue.shift()) await writeGroup(client, group, { context, outcomes });
+        for (let group = queue.shift(); group !== undefined; group = queue.shift()) await writeGroup(client, group, { context, outcomes, deadlineMs });
       };
       await Promise.all(Array.from({ length: Math.min(maxParallelGroups, groups.length) }, work));
       return outcomes;
@@ -76,7 +77,7 @@ export function createHttpWriter(client: HttpClient, maxParallelGroups = 8): Sin
   };
 }
 
-async function writeGroup(client: HttpClient, group: SinkGroup, { context, outcomes }: { context: WriteContext; outcomes: WriteOutcomes }): Promise<void> {
+async function writeGroup(client: HttpClient, group: SinkGroup, { context, outcomes, deadlineMs }: { context: WriteContext; outcomes: WriteOutcomes; deadlineMs: number }): Promise<void> {
   let config: HttpSinkConfig;
   try {
     config = readHttpSinkConfig(group.config, group.connection);
@@ -86,7 +87,7 @@ async function writeGroup(client: HttpClient, group: SinkGroup, { context, outco
   }
   const size = config.format === "object" ? 1 : config.batchSize;
   try {
-    for (let at = 0; at < group.records.length; at += size) await writeBatch(client, config, { records: group.records.slice(at, at + size), context, outcomes });
+    for (let at = 0; at < group.records.length; at += size) await writeBatch(client, config, { records: group.records.slice(at, at + size), context, outcomes, deadlineMs });
   } catch (error) {
     const known = OneDataError.from(error);
     if (known.code === "aborted") throw known;
@@ -98,10 +99,12 @@ async function writeGroup(client: HttpClient, group: SinkGroup, { context, outco
 async function writeBatch(
   client: HttpClient,
   config: HttpSinkConfig,
-  { records, context, outcomes }: { records: readonly SinkRecord[]; context: WriteContext; outcomes: WriteOutcomes },
+  { records, context, outcomes, deadlineMs }: { records: readonly SinkRecord[]; context: WriteContext; outcomes: WriteOutcomes; deadlineMs: number },
 ): Promise<void> {
   const [first] = records;
   if (first === undefined) return;
+  const leftMs = deadlineMs - performance.now();
+  if (leftMs <= 0) throw new OneDataError("sink.unavailable", `${describeUrl(config.url)} is slower than this call may take: the rest follows`);
   const answer = await client.send({
     method: "POST",
     url: config.url,
@@ -114,7 +117,7 @@ async function writeBatch(
     },
     secretHeaders: config.secretHeaders,
     body: toBody(config, records),
-    timeoutMs: config.timeoutMs,
+    timeoutMs: Math.ceil(Math.min(config.timeoutMs, leftMs)),
     signal: context.signal,
   });
   if (answer.status >= 200 && answer.status < 300) {
@@ -129,8 +132,8 @@ async function writeBatch(
     return;
   }
   const middle = records.length >> 1;
-  await writeBatch(client, config, { records: records.slice(0, middle), context, outcomes });
-  await writeBatch(client, config, { records: records.slice(middle), context, outcomes });
+  await writeBatch(client, config, { records: records.slice(0, middle), context, outcomes, deadlineMs });
+  await writeBatch(client, config, { records: records.slice(middle), context, outcomes, deadlineMs });
 }
 
 function toBody(config: HttpSinkConfig, records: readonly SinkRecord[]): string {

@@ -353,6 +353,24 @@ describe("upsert", () => {
   });
 });
 
+describe("a slow receiver", () => {
+  it("costs its own records a later try, and its neighbours nothing", async () => {
+    await using database = await openSinkDatabase(shared);
+    await using other = await openSinkDatabase(undefined);
+    for (const { sql } of [database, other]) await sql`create table t (id int)`;
+    const holder = await database.sql.reserve();
+    await holder`begin`;
+    await holder`lock table t`;
+    const groups = [insert(database, "t", [testRecord(0, '{"id":1}')]), insert(other, "t", [testRecord(1, '{"id":1}')])];
+    const outcomes = await createPostgresWriter(database.pools, 1_000).write(groups, testContext());
+    expect(kinds(outcomes)).toEqual({ 0: "sink.unavailable", 1: "written" });
+    expect(messageOf(outcomes, 0)).toMatch(/took longer than 1000 ms/);
+    await holder`rollback`;
+    holder.release();
+    expect(kinds(await database.writer.write(groups, testContext()))).toEqual({ 0: "written", 1: "duplicate" });
+  });
+});
+
 describe("pools", () => {
   it("refuse the platform's own database by whatever name, and allow its neighbour", async () => {
     await using platform = await openSinkDatabase(shared);

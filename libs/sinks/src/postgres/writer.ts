@@ -5,7 +5,7 @@
  * single events. A fault that names no group (a constraint checked at commit) sends each group alone. So exactly the bad events fail, and 200 healthy groups never cost 200 commits.
  */
 import { OneDataError } from "@onedata/core";
-import { type SinkGroup, type SinkWriter, unavailable, type WriteContext, type WriteOutcomes } from "../sink.ts";
+import { type SinkGroup, type SinkWriter, unavailable, WRITE_BUDGET_MS, type WriteContext, type WriteOutcomes } from "../sink.ts";
 import { attempt, type AttemptFailure } from "./attempt.ts";
 import { type PostgresConnection, readPostgresConnection } from "./connection-config.ts";
 import { explainRefusal } from "./explain.ts";
@@ -21,7 +21,7 @@ type Job = { readonly database: SinkDatabase; readonly context: WriteContext; re
 /** Groups that a fault took out of a transaction before each goes alone: beyond this many, statements would be repeated too often. */
 const MAX_EXCLUSIONS = 4;
 
-export function createPostgresWriter(pools: Pools): SinkWriter {
+export function createPostgresWriter(pools: Pools, budgetMs = WRITE_BUDGET_MS): SinkWriter {
   return {
     async write(groups, context) {
       const outcomes: WriteOutcomes = new Map();
@@ -34,7 +34,7 @@ export function createPostgresWriter(pools: Pools): SinkWriter {
         if (bucket === undefined) buckets.set(key, [ready]);
         else bucket.push(ready);
       }
-      await Promise.all([...buckets.values()].map((bucket) => writeBucket(pools, bucket, { context, outcomes })));
+      await Promise.all([...buckets.values()].map((bucket) => writeBucket(pools, bucket, { context, outcomes, budgetMs })));
       return outcomes;
     },
   };
@@ -51,17 +51,19 @@ function readGroup(group: SinkGroup, outcomes: WriteOutcomes): Ready | undefined
   }
 }
 
-async function writeBucket(pools: Pools, bucket: readonly Ready[], { context, outcomes }: { context: WriteContext; outcomes: WriteOutcomes }): Promise<void> {
+async function writeBucket(pools: Pools, bucket: readonly Ready[], { context: call, outcomes, budgetMs }: { context: WriteContext; outcomes: WriteOutcomes; budgetMs: number }): Promise<void> {
   const [first] = bucket;
   if (first === undefined) return;
+  const budget = AbortSignal.timeout(budgetMs);
+  const context = { ...call, signal: AbortSignal.any([call.signal, budget]) };
   try {
     await pools.use({ connection: first.connection, tenant: first.group.tenant, signal: context.signal }, async (database) => {
       const job: Job = { database, context, outcomes, startedAtMs: performance.now() };
       await writeAll(job, await toParts(job, bucket));
     });
   } catch (error) {
-    if (context.signal.aborted) throw error;
-    const message = error instanceof OneDataError ? error.message : `${first.connection.host}:${first.connection.port}/${first.connection.database}: ${shorten(toSqlFailure(error).message, 300)}`;
+    if (call.signal.aborted) throw error;
+    const message = budget.aborted ? `${first.connection.host}:${first.connection.port}/${first.connection.database} took longer than ${budgetMs} ms` : error instanceof OneDataError ? error.message : `${first.connection.host}:${first.connection.port}/${first.connection.database}: ${shorten(toSqlFailure(error).message, 300)}`;
     for (const { group } of bucket) markUnavailable(group, message, outcomes);
   }
 }
