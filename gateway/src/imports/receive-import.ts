@@ -8,20 +8,12 @@
  *  3. A line that fails a check is a rejected line with its number and reason; it never fails its neighbours.
  *  4. An activation while the import runs makes the open chunk be checked again against the new version.
  */
-import { type Json, OneDataError } from "@onedata/core";
+import { OneDataError } from "@onedata/core";
 import { type Splitter, type StreamItem } from "@onedata/formats";
-import {
-  type CaptureEvent,
-  captureImportChunk,
-  isConnectionLost,
-  type RejectedLine,
-  readSettledImport,
-  type Store,
-  sqlStateOf,
-  touchImport,
-} from "@onedata/store";
-import { type CapturePipeline, type Pipelines, toOrderingKey } from "../capture/pipelines.ts";
+import { captureImportChunk, isConnectionLost, readSettledImport, type Store, sqlStateOf, touchImport } from "@onedata/store";
+import type { CapturePipeline, Pipelines } from "../capture/pipelines.ts";
 import type { Quotas } from "../capture/quotas.ts";
+import { prepareChunk } from "./prepare-chunk.ts";
 import type { Place, SourcePrefix } from "./source-prefix.ts";
 
 export type ReceiveOptions = {
@@ -129,7 +121,7 @@ function createCommitter(options: ReceiveOptions): Committer {
     first = false;
     const from = at;
     const to = prefix.advance(chunk.byteEnd);
-    let prepared = await prepare(chunk.items, pipeline);
+    let prepared = await prepareChunk(chunk.items, pipeline);
     quotas.admit(pipeline.tenantId, 0, prepared.bytes);
     let lost = false;
     for (let attempt = 1; ; attempt++) {
@@ -158,7 +150,7 @@ function createCommitter(options: ReceiveOptions): Committer {
         } else if (code === "pipeline.conflict" && attempt < MAX_TRIES) {
           pipelines.forget(pipeline.tenantId, pipeline.name);
           pipeline = await pipelines.get(pipeline.tenantId, pipeline.name);
-          prepared = await prepare(chunk.items, pipeline);
+          prepared = await prepareChunk(chunk.items, pipeline);
           continue;
         } else if (code === undefined && attempt < MAX_TRIES && isWorthRetrying(error)) {
           lost ||= isConnectionLost(error);
@@ -221,57 +213,4 @@ function createCommitter(options: ReceiveOptions): Committer {
 function isWorthRetrying(error: unknown): boolean {
   const state = sqlStateOf(error) ?? "";
   return isConnectionLost(error) || state === "40001" || state === "40P01" || state === "55P03" || state.startsWith("53");
-}
-
-type Prepared = { readonly events: readonly CaptureEvent[]; readonly rejects: readonly RejectedLine[]; readonly bytes: number };
-
-async function prepare(items: readonly StreamItem[], pipeline: CapturePipeline): Promise<Prepared> {
-  const { schema, ordering } = pipeline;
-  const events: CaptureEvent[] = [];
-  const rejects: RejectedLine[] = [];
-  const clock = { timeUnixMs: Date.now() };
-  let bytes = 0;
-  const reject = (item: StreamItem, code: string, message: string, raw: string): void => {
-    rejects.push({ line: BigInt(item.line), byteOffset: BigInt(item.byteEnd), code, message, raw });
-  };
-  for (const item of items) {
-    if (item.kind === "reject") {
-      reject(item, item.code, item.message, item.excerpt);
-      continue;
-    }
-
-    const size = Buffer.byteLength(item.text);
-    if (schema === undefined && ordering === undefined) {
-      events.push({ payload: item.text, bytes: size });
-      bytes += size;
-      continue;
-    }
-    try {
-      const value: Json = item.value;
-      const violations = schema?.(value);
-      if (violations !== undefined && violations.length > 0) {
-        reject(
-          item,
-          "capture.schema_mismatch",
-          violations
-            .slice(0, 5)
-            .map(({ pointer, detail }) => `${pointer === "" ? "/" : pointer} ${detail}`)
-            .join("; "),
-          item.text.slice(0, 200),
-        );
-        continue;
-      }
-      if (ordering === undefined) events.push({ payload: item.text, bytes: size });
-      else {
-        const key = ordering.evaluateSync === undefined ? ordering.evaluate(value, clock) : ordering.evaluateSync(value, clock);
-        events.push({ payload: item.text, bytes: size, orderingKey: toOrderingKey(key instanceof Promise ? await key : key) });
-      }
-      bytes += size;
-    } catch (error) {
-      const known = OneDataError.from(error);
-      if (known.code === "internal") throw error;
-      reject(item, known.code, known.message, item.text.slice(0, 200));
-    }
-  }
-  return { events, rejects, bytes };
 }
