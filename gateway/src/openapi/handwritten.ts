@@ -52,7 +52,7 @@ export const HANDWRITTEN: Readonly<Record<string, HandWritten>> = {
       202: {
         description: "Captured.",
         headers: LOCATION,
-        content: { "application/json": { schema: schemas.refTo(output, "sparse"), example: { id: "evt_0000000001" } } },
+        content: { "application/json": { schema: schemas.refTo(output, "sparse"), example: { id: "evt_1m830bd9j0001_0" } } },
       },
       200: {
         description: "Captured and done within the time of `Prefer: wait`.",
@@ -74,7 +74,7 @@ export const HANDWRITTEN: Readonly<Record<string, HandWritten>> = {
                 },
               ],
             },
-            example: { id: "evt_0000000001", state: "done", verdict: "delivered", outputs: [{ id: 1, price: 2, quantity: 3, total: 6 }] },
+            example: { id: "evt_1m830bd9j0001_0", state: "done", verdict: "delivered", outputs: [{ id: 1, price: 2, quantity: 3, total: 6 }] },
           },
         },
       },

@@ -44,7 +44,7 @@ export function createRestFacade({ contract, transportOf, client }: RestOptions)
     const match = findRoute(router, path);
     if (match === undefined) {
       if (!path.startsWith("/v1/")) return false;
-      throw new OneDataError("route.not_found", `no route ${JSON.stringify(path.slice(0, 200))}${router.hint(path)}; /docs lists them all`);
+      throw new OneDataError("route.not_found", `no route ${JSON.stringify(path.slice(0, 200))}${router.hint(path) || "; /docs lists them all"}`);
     }
     const allow = allowed(match.routes.keys());
     if (request.method === "OPTIONS") {
