@@ -3,11 +3,32 @@
  * speak the contract. Non-duty: production code never imports this.
  */
 import {
-  CatalogServiceDefinition, ConnectionServiceDefinition, DeadLetterServiceDefinition, EventServiceDefinition, ImportServiceDefinition, LabServiceDefinition, LoadServiceDefinition,
-  LookupServiceDefinition, PipelineServiceDefinition, readContract, TenantServiceDefinition, TransformServiceDefinition,
+  CatalogServiceDefinition,
+  ConnectionServiceDefinition,
+  DeadLetterServiceDefinition,
+  EventServiceDefinition,
+  ImportServiceDefinition,
+  LabServiceDefinition,
+  LoadServiceDefinition,
+  LookupServiceDefinition,
+  PipelineServiceDefinition,
+  readContract,
+  TenantServiceDefinition,
+  TransformServiceDefinition,
 } from "@onedata/contracts";
 import { OneDataError, type TenantId, toPointer } from "@onedata/core";
-import { type CallOptions, type Client, bySharedSecret, createClient, createInprocDirectory, createInprocTransport, createServiceHost, type Implementation, type ResponseInit, type ServiceDefinition } from "@onedata/mesh";
+import {
+  bySharedSecret,
+  type CallOptions,
+  type Client,
+  createClient,
+  createInprocDirectory,
+  createInprocTransport,
+  createServiceHost,
+  type Implementation,
+  type ResponseInit,
+  type ServiceDefinition,
+} from "@onedata/mesh";
 import { applySteps, operations, type RecordResult, StepCache } from "@onedata/operations";
 import { openStore, type Store } from "@onedata/store";
 import { createTestTenant, openTestDatabase } from "@onedata/store/testing";
@@ -87,7 +108,11 @@ export async function openControlWorld(): Promise<ControlWorld> {
 }
 
 export function asUser(tenantId: TenantId, principal: string, extra: readonly string[] = []): Required<Pick<CallOptions, "identity">> {
-  const scopes = new Set(readContract().methods.flatMap((method) => method.policy.scopes).filter((scope) => scope !== "admin" && scope !== "mesh:call"));
+  const scopes = new Set(
+    readContract()
+      .methods.flatMap((method) => method.policy.scopes)
+      .filter((scope) => scope !== "admin" && scope !== "mesh:call"),
+  );
   return { identity: { tenantId, principal, scopes: [...scopes, ...extra] } };
 }
 
@@ -110,7 +135,10 @@ function createTransform(transform: FakeTransform): Implementation<typeof Transf
       const results = await Promise.all(
         groups.map((group) => {
           const steps = group.steps.map((step) => cache.get(step.operation, Buffer.from(step.configJson).toString("utf8"), group.tenant));
-          return applySteps(steps, group.records.map(({ n, json, timeUnixNanos }) => ({ n, json, timeUnixMs: Number(timeUnixNanos / 1_000_000n) })));
+          return applySteps(
+            steps,
+            group.records.map(({ n, json, timeUnixNanos }) => ({ n, json, timeUnixMs: Number(timeUnixNanos / 1_000_000n) })),
+          );
         }),
       );
       return { results: results.flat().map(toResult) };
@@ -118,9 +146,12 @@ function createTransform(transform: FakeTransform): Implementation<typeof Transf
   };
 }
 
-function toResult(result: RecordResult): ResponseInit<(typeof TransformServiceDefinition)["methods"]["apply"]>["results"] extends (infer R)[] | undefined ? R : never {
+function toResult(
+  result: RecordResult,
+): ResponseInit<(typeof TransformServiceDefinition)["methods"]["apply"]>["results"] extends (infer R)[] | undefined ? R : never {
   const { n } = result;
-  if (result.kind === "outputs") return { n, outcome: { $case: "outputs", value: { json: result.outputs.map((text) => Buffer.from(text, "utf8")) } } };
+  if (result.kind === "outputs")
+    return { n, outcome: { $case: "outputs", value: { json: result.outputs.map((text) => Buffer.from(text, "utf8")) } } };
   if (result.kind === "filtered") return { n, outcome: { $case: "filtered", value: { step: result.step } } };
   return { n, outcome: { $case: "failed", value: { step: result.step, code: result.code, message: result.message, retryable: result.retryable } } };
 }
@@ -139,13 +170,21 @@ function addLoad(host: ReturnType<typeof createServiceHost>, load: FakeLoad): Re
   return host.addPartial(LoadServiceDefinition, {
     async describe() {
       requireUp();
-      return { service: "load", version: "test", sinks: [{ name: "postgres.upsert", title: "Upsert", doc: "", shape: "map", effects: "write", configSchema: TABLE_SCHEMA, needsConnection: true }] };
+      return {
+        service: "load",
+        version: "test",
+        sinks: [
+          { name: "postgres.upsert", title: "Upsert", doc: "", shape: "map", effects: "write", configSchema: TABLE_SCHEMA, needsConnection: true },
+        ],
+      };
     },
     async checkSink({ configJson, connection }) {
       requireUp();
       const config: { table: string } = JSON.parse(Buffer.from(configJson).toString("utf8"));
       load.secretsSeen.push(Buffer.from(connection?.configJson ?? []).toString("utf8"));
-      return config.table === "orders" ? { problems: [] } : { problems: [{ pointer: toPointer(["table"]), code: "sink.table_missing", detail: `there is no table ${config.table}; create it` }] };
+      return config.table === "orders"
+        ? { problems: [] }
+        : { problems: [{ pointer: toPointer(["table"]), code: "sink.table_missing", detail: `there is no table ${config.table}; create it` }] };
     },
     async checkConnection({ connection }) {
       requireUp();

@@ -3,13 +3,22 @@
  * Duty: composes the services over their ports and keeps the catalogue fresh. Non-duty: hosting (the service host), reading configuration (main).
  */
 import {
-  CatalogServiceDefinition, ConnectionServiceDefinition, DeadLetterServiceDefinition, EventServiceDefinition, ImportServiceDefinition, LabServiceDefinition, LookupServiceDefinition,
-  PipelineServiceDefinition, readContract, TenantServiceDefinition, type TransformServiceDefinition,
+  CatalogServiceDefinition,
+  ConnectionServiceDefinition,
+  DeadLetterServiceDefinition,
+  EventServiceDefinition,
+  ImportServiceDefinition,
+  LabServiceDefinition,
+  LookupServiceDefinition,
+  PipelineServiceDefinition,
+  readContract,
+  TenantServiceDefinition,
+  type TransformServiceDefinition,
 } from "@onedata/contracts";
 import { OneDataError } from "@onedata/core";
 import type { Client, ServiceHost } from "@onedata/mesh";
 import { type Store, sweep } from "@onedata/store";
-import { createSecretBox, finishImports } from "@onedata/store/control";
+import { continueDiscards, createSecretBox, finishImports } from "@onedata/store/control";
 import { createCatalogue, type DescribedService } from "./catalogue/catalogue.ts";
 import { createLab } from "./lab/lab.ts";
 import { pause } from "./pause.ts";
@@ -50,6 +59,7 @@ const SWEEP_MS = 2_000;
 /** Partitions ahead, old idempotency keys, stranded lanes. */
 const UPKEEP_MS = 60_000;
 const GRACE_SECONDS = 10;
+const DISCARD_BUDGET_MS = 10_000;
 
 export function createControl(ports: ControlPorts): Control {
   const { sql } = ports.store;
@@ -59,7 +69,11 @@ export function createControl(ports: ControlPorts): Control {
   const sinks = createSinkChecker({ sql, box, load: () => ports.load.client });
   const checker = createSpecChecker({ sql, catalogue, sinks });
   const lab = createLab({ transform: (service) => transformers.get(service), sinks });
-  const knownScopes = new Set(readContract().methods.flatMap((method) => method.policy.scopes).filter((scope) => scope !== "mesh:call"));
+  const knownScopes = new Set(
+    readContract()
+      .methods.flatMap((method) => method.policy.scopes)
+      .filter((scope) => scope !== "mesh:call"),
+  );
   return {
     addTo(host) {
       host
@@ -77,11 +91,13 @@ export function createControl(ports: ControlPorts): Control {
       await Promise.all([
         repeat("the catalogue could not be refreshed", ports, signal, async () => {
           await catalogue.refresh();
-          for (const [address, problem] of catalogue.unreachable) ports.log.warn("a service does not describe itself; its last answer stays", { address, problem });
+          for (const [address, problem] of catalogue.unreachable)
+            ports.log.warn("a service does not describe itself; its last answer stays", { address, problem });
           return catalogue.unreachable.size > 0 ? FIRST_REFRESH_MS * 10 : REFRESH_MS;
         }),
         repeat("deleted pipelines could not be swept", ports, signal, async () => {
           await sweepDeleted(sql, { graceSeconds: GRACE_SECONDS, signal });
+          await continueDiscards(sql, DISCARD_BUDGET_MS);
           await finishImports(sql);
           return SWEEP_MS;
         }),
@@ -97,15 +113,17 @@ export function createControl(ports: ControlPorts): Control {
 /** Notes in `transformers` who answers to which name. */
 function toDescribed({ transform, load }: ControlPorts, transformers: Map<string, Client<typeof TransformServiceDefinition>>): DescribedService[] {
   return [
-    ...transform.map(({ address, client }): DescribedService => ({
-      kind: "operation",
-      address,
-      describe: async (signal) => {
-        const { service, operations } = await client.describe({}, { signal });
-        if (!transformers.has(service)) transformers.set(service, client);
-        return { service, operations };
-      },
-    })),
+    ...transform.map(
+      ({ address, client }): DescribedService => ({
+        kind: "operation",
+        address,
+        describe: async (signal) => {
+          const { service, operations } = await client.describe({}, { signal });
+          if (!transformers.has(service)) transformers.set(service, client);
+          return { service, operations };
+        },
+      }),
+    ),
     {
       kind: "sink",
       address: load.address,

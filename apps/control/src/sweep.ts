@@ -9,6 +9,9 @@ export type SweepOptions = {
   readonly signal: AbortSignal;
 };
 
+/** Per pipeline and round: a large backlog does not keep the others waiting. */
+const DISCARD_BUDGET_MS = 10_000;
+
 /** One round. Any number of processes may sweep at once. Returns how many pipelines were removed. */
 export async function sweepDeleted(sql: Sql, { graceSeconds, signal }: SweepOptions): Promise<number> {
   let removed = 0;
@@ -16,7 +19,13 @@ export async function sweepDeleted(sql: Sql, { graceSeconds, signal }: SweepOpti
     if (signal.aborted) break;
     const tenant = toTenantId(tenantId);
     try {
-      if (discard) await discardBacklog(sql, tenant, { name: "control" }, { name, reason: "the pipeline was deleted", code: "pipeline.deleted", signal });
+      if (discard)
+        await discardBacklog(
+          sql,
+          tenant,
+          { name: "control" },
+          { name, reason: "the pipeline was deleted", code: "pipeline.deleted", budgetMs: DISCARD_BUDGET_MS },
+        );
       if (await removeDrained(sql, tenant, { name, graceSeconds })) removed += 1;
     } catch (error) {
       // Another process took it away first.

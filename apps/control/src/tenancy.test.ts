@@ -19,25 +19,38 @@ describe("two tenants", () => {
     world = await openControlWorld();
     const { ana, store } = world;
     const { tenantId } = ana.identity;
-    await world.connections.putConnection({ connection: "warehouse", kind: "postgres", config: { host: "db" }, secrets: { password: "s3cret" } }, ana);
+    await world.connections.putConnection(
+      { connection: "warehouse", kind: "postgres", config: { host: "db" }, secrets: { password: "s3cret" } },
+      ana,
+    );
     await world.lookups.putLookup({ lookup: "secret-places", content: Buffer.from("code,name\nNO,Norway\n"), mediaType: "text/csv" }, ana);
     await world.tenants.setVariables({ variables: { where: "hic-sunt" } }, ana);
     clientId = (await world.tenants.createClient({ name: "secret-bot", scopes: ["events:read"] }, ana)).clientId;
     await world.pipelines.applyPipeline({ pipeline: "secret-orders", document: SPEC, mediaType: "application/yaml" }, ana);
     const pipelineId = (await getPipeline(store.sql, tenantId, "secret-orders")).id;
-    const [row] = await store.sql<{ id: bigint }[]>`insert into onedata.imports (tenant_id, pipeline_id, media_type) values (${tenantId}, ${pipelineId}, 'text/csv') returning id`;
+    const [row] = await store.sql<
+      { id: bigint }[]
+    >`insert into onedata.imports (tenant_id, pipeline_id, media_type) values (${tenantId}, ${pipelineId}, 'text/csv') returning id`;
     importId = formatId("imp", row?.id ?? 0n);
-    const [[captured] = []] = await captureGroup(store, [{ target: { tenantId, pipelineId, version: 1, laneClass: "live", ordered: false }, events: [{ payload: '{"card":"4711"}' }] }]);
+    const [[captured] = []] = await captureGroup(store, [
+      { target: { tenantId, pipelineId, version: 1, laneClass: "live", ordered: false }, events: [{ payload: '{"card":"4711"}' }] },
+    ]);
     if (captured?.kind !== "captured") throw new Error("not captured");
     event = formatEventId(captured);
     const engine = randomUUID();
     await registerEngine(store, { incarnation: engine, slots: 1, leaseMs: 60_000 });
     const { run } = await claimRun(store, { runId: randomUUID(), owner: engine, deadlineMs: 60_000 });
     await completeRun(store, {
-      runId: run?.runId ?? "", engine, wokenBy: "test", durationMs: 1,
+      runId: run?.runId ?? "",
+      engine,
+      wokenBy: "test",
+      durationMs: 1,
       batches: (run?.batches ?? []).map((batch) => ({
-        ...batch, verdicts: Uint8Array.of(2), counts: { delivered: 0, filtered: 0, dead: 1 },
-        deadLetters: [{ n: 0, step: "a", code: "record.invalid", fingerprint: "f", message: "4711", payload: '{"card":"4711"}' }], outputs: [{ sink: 0, ordinals: [0], payloads: ['{"card":"4711"}'] }],
+        ...batch,
+        verdicts: Uint8Array.of(2),
+        counts: { delivered: 0, filtered: 0, dead: 1 },
+        deadLetters: [{ n: 0, step: "a", code: "record.invalid", fingerprint: "f", message: "4711", payload: '{"card":"4711"}' }],
+        outputs: [{ sink: 0, ordinals: [0], payloads: ['{"card":"4711"}'] }],
       })),
     });
   });
@@ -54,7 +67,10 @@ describe("two tenants", () => {
     const pipeline = "secret-orders";
     const p = "pipeline.not_found";
     return {
-      "PipelineService.ApplyPipeline": { call: () => world.pipelines.applyPipeline({ pipeline, document: SPEC, mediaType: "application/yaml", dryRun: true, ifMatch: "x" }, bo), code: "request.precondition_failed" },
+      "PipelineService.ApplyPipeline": {
+        call: () => world.pipelines.applyPipeline({ pipeline, document: SPEC, mediaType: "application/yaml", dryRun: true, ifMatch: "x" }, bo),
+        code: "request.precondition_failed",
+      },
       "PipelineService.GetPipeline": { call: () => world.pipelines.getPipeline({ pipeline }, bo), code: p },
       "PipelineService.ListPipelines": { call: () => world.pipelines.listPipelines({}, bo), hidden: true },
       "PipelineService.DeletePipeline": { call: () => world.pipelines.deletePipeline({ pipeline }, bo), code: p },
@@ -77,12 +93,27 @@ describe("two tenants", () => {
       "ImportService.ListImports": { call: () => world.imports.listImports({}, bo), hidden: true },
       "ImportService.CancelImport": { call: () => world.imports.cancelImport({ import: importId }, bo), code: "import.not_found" },
       "ImportService.ListRejects": { call: () => first(world.imports.listRejects({ import: importId }, bo)), code: "import.not_found" },
-      "ConnectionService.PutConnection": { call: () => world.connections.putConnection({ connection: "mine", kind: "http", config: {} }, bo), hidden: true },
-      "ConnectionService.GetConnection": { call: () => world.connections.getConnection({ connection: "warehouse" }, bo), code: "connection.not_found" },
+      "ConnectionService.PutConnection": {
+        call: () => world.connections.putConnection({ connection: "mine", kind: "http", config: {} }, bo),
+        hidden: true,
+      },
+      "ConnectionService.GetConnection": {
+        call: () => world.connections.getConnection({ connection: "warehouse" }, bo),
+        code: "connection.not_found",
+      },
       "ConnectionService.ListConnections": { call: () => world.connections.listConnections({}, bo), hidden: true },
-      "ConnectionService.DeleteConnection": { call: () => world.connections.deleteConnection({ connection: "warehouse" }, bo), code: "connection.not_found" },
-      "ConnectionService.TestConnection": { call: () => world.connections.testConnection({ connection: "warehouse" }, bo), code: "connection.not_found" },
-      "LookupService.PutLookup": { call: () => world.lookups.putLookup({ lookup: "own", content: Buffer.from("a\n1\n"), mediaType: "text/csv" }, bo), hidden: true },
+      "ConnectionService.DeleteConnection": {
+        call: () => world.connections.deleteConnection({ connection: "warehouse" }, bo),
+        code: "connection.not_found",
+      },
+      "ConnectionService.TestConnection": {
+        call: () => world.connections.testConnection({ connection: "warehouse" }, bo),
+        code: "connection.not_found",
+      },
+      "LookupService.PutLookup": {
+        call: () => world.lookups.putLookup({ lookup: "own", content: Buffer.from("a\n1\n"), mediaType: "text/csv" }, bo),
+        hidden: true,
+      },
       "LookupService.GetLookup": { call: () => world.lookups.getLookup({ lookup: "secret-places" }, bo), code: "lookup.not_found" },
       "LookupService.ListLookups": { call: () => world.lookups.listLookups({}, bo), hidden: true },
       "LookupService.DeleteLookup": { call: () => world.lookups.deleteLookup({ lookup: "secret-places" }, bo), code: "lookup.not_found" },
@@ -90,7 +121,10 @@ describe("two tenants", () => {
       "TenantService.GetTenant": { call: () => world.tenants.getTenant({}, bo), hidden: true },
       "TenantService.SetLimits": { call: () => world.tenants.setLimits({ tenant: "first", limits: {} }, bo), code: "auth.scope_missing" },
       "TenantService.SetVariables": { call: () => world.tenants.setVariables({ variables: {} }, bo), hidden: true },
-      "TenantService.CreateClient": { call: () => world.tenants.createClient({ name: "spy", scopes: ["events:read"], tenant: "first" }, bo), code: "tenant.not_found" },
+      "TenantService.CreateClient": {
+        call: () => world.tenants.createClient({ name: "spy", scopes: ["events:read"], tenant: "first" }, bo),
+        code: "tenant.not_found",
+      },
       "TenantService.ListClients": { call: () => world.tenants.listClients({}, bo), hidden: true },
       "TenantService.RevokeClient": { call: () => world.tenants.revokeClient({ clientId }, bo), code: "client.not_found" },
       "TenantService.ListAudit": { call: () => world.tenants.listAudit({}, bo), hidden: true },
@@ -101,9 +135,14 @@ describe("two tenants", () => {
 
   it("hides everything of the one from the other, on every method of control", async () => {
     const served = readContract().services.filter((service) => service.workload === "control" && !service.internal);
-    const methods = served.flatMap((service) => service.methods.map((method) => `${service.name}.${method.name}`)).filter((name) => name !== "ImportService.UploadImport");
+    const methods = served
+      .flatMap((service) => service.methods.map((method) => `${service.name}.${method.name}`))
+      .filter((name) => name !== "ImportService.UploadImport");
     expect(Object.keys(attempts()).sort()).toEqual(methods.sort());
-    const told = (value: unknown): string => JSON.stringify(value, (_, part: unknown) => (part instanceof Uint8Array ? Buffer.from(part).toString() : typeof part === "bigint" ? String(part) : part));
+    const told = (value: unknown): string =>
+      JSON.stringify(value, (_, part: unknown) =>
+        part instanceof Uint8Array ? Buffer.from(part).toString() : typeof part === "bigint" ? String(part) : part,
+      );
     for (const [name, { call, code, hidden }] of Object.entries(attempts())) {
       let answer: unknown;
       try {
@@ -122,11 +161,22 @@ describe("two tenants", () => {
 
   it("lets an operator act for another tenant, and nobody give scopes that they do not hold", async () => {
     const operator = asUser(world.bo.identity.tenantId, "op", ["admin"]);
-    expect((await world.tenants.createClient({ name: "helper", scopes: ["pipelines:read"], tenant: "first" }, operator)).clientSecret.length).toBeGreaterThan(40);
-    expect(await world.tenants.setLimits({ tenant: "first", limits: { pipelines: 1 } }, operator)).toMatchObject({ name: "first", limits: { pipelines: 1 } });
-    await expect(world.pipelines.applyPipeline({ pipeline: "second", document: "name: second\n", mediaType: "application/yaml" }, world.ana)).rejects.toMatchObject({ code: "capture.quota_exceeded" });
+    expect(
+      (await world.tenants.createClient({ name: "helper", scopes: ["pipelines:read"], tenant: "first" }, operator)).clientSecret.length,
+    ).toBeGreaterThan(40);
+    expect(await world.tenants.setLimits({ tenant: "first", limits: { pipelines: 1 } }, operator)).toMatchObject({
+      name: "first",
+      limits: { pipelines: 1 },
+    });
+    await expect(
+      world.pipelines.applyPipeline({ pipeline: "second", document: "name: second\n", mediaType: "application/yaml" }, world.ana),
+    ).rejects.toMatchObject({ code: "capture.quota_exceeded" });
     const reader = { identity: { ...world.ana.identity, scopes: ["tenant:write"] } };
-    await expect(world.tenants.createClient({ name: "x", scopes: ["events:write"] }, reader)).rejects.toMatchObject({ violations: [{ code: "scope.not_held" }] });
-    await expect(world.tenants.createClient({ name: "x", scopes: ["evnts:write"] }, world.ana)).rejects.toMatchObject({ violations: [{ code: "scope.unknown" }] });
+    await expect(world.tenants.createClient({ name: "x", scopes: ["events:write"] }, reader)).rejects.toMatchObject({
+      violations: [{ code: "scope.not_held" }],
+    });
+    await expect(world.tenants.createClient({ name: "x", scopes: ["evnts:write"] }, world.ana)).rejects.toMatchObject({
+      violations: [{ code: "scope.unknown" }],
+    });
   });
 });

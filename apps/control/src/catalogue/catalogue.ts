@@ -7,7 +7,7 @@
  * 3. A refresh never runs twice at once; whoever needs one waits for the one that runs.
  */
 import type { transformV1 } from "@onedata/contracts";
-import { type Catalogue, type CatalogueEntry, ENGINE, isJsonObject, type OperationDescription, OneDataError } from "@onedata/core";
+import { type Catalogue, type CatalogueEntry, ENGINE, isJsonObject, OneDataError, type OperationDescription } from "@onedata/core";
 import { parseJson } from "@onedata/formats";
 
 /** One service to ask, whatever it serves. */
@@ -56,7 +56,10 @@ export function createCatalogue(services: readonly DescribedService[], { minAgeM
   const ask = async (service: DescribedService): Promise<void> => {
     try {
       const { service: name, operations } = await service.describe(AbortSignal.timeout(DESCRIBE_TIMEOUT_MS));
-      answers.set(service, operations.map((operation) => ({ kind: service.kind, service: name, operation })));
+      answers.set(
+        service,
+        operations.map((operation) => ({ kind: service.kind, service: name, operation })),
+      );
       unreachable.delete(service.address);
     } catch (error) {
       unreachable.set(service.address, OneDataError.from(error).message);
@@ -66,7 +69,8 @@ export function createCatalogue(services: readonly DescribedService[], { minAgeM
     await Promise.all(services.map(ask));
     const next = new Map<string, ListedEntry>();
     // The first service to name an operation has it: a later one cannot take it over.
-    for (const service of services) for (const entry of answers.get(service) ?? []) if (!next.has(entry.operation.name)) next.set(entry.operation.name, entry);
+    for (const service of services)
+      for (const entry of answers.get(service) ?? []) if (!next.has(entry.operation.name)) next.set(entry.operation.name, entry);
     next.set(OUTPUTS.name, { kind: "sink", service: ENGINE, operation: OUTPUTS });
     entries = new Map([...next].sort(([a], [b]) => (a < b ? -1 : 1)));
     catalogue = new Map([...entries].flatMap(([name, entry]) => toEntry(name, entry, unreachable)));
@@ -101,7 +105,18 @@ function toDescription(operation: transformV1.Operation): OperationDescription {
   const configSchema = parseJson(operation.configSchema === "" ? "{}" : operation.configSchema);
   const { shape, effects } = operation;
   if (!isJsonObject(configSchema)) throw new OneDataError("contract.breach", "config_schema is no JSON object");
-  if (shape !== "map" && shape !== "filter" && shape !== "flatMap" && shape !== "batch") throw new OneDataError("contract.breach", `unknown shape ${JSON.stringify(shape)}`);
-  if (effects !== "none" && effects !== "read" && effects !== "write") throw new OneDataError("contract.breach", `unknown effects ${JSON.stringify(effects)}`);
-  return { name: operation.name, title: operation.title, doc: operation.doc, shape, effects, configSchema, examples: [], needsConnection: operation.needsConnection };
+  if (shape !== "map" && shape !== "filter" && shape !== "flatMap" && shape !== "batch")
+    throw new OneDataError("contract.breach", `unknown shape ${JSON.stringify(shape)}`);
+  if (effects !== "none" && effects !== "read" && effects !== "write")
+    throw new OneDataError("contract.breach", `unknown effects ${JSON.stringify(effects)}`);
+  return {
+    name: operation.name,
+    title: operation.title,
+    doc: operation.doc,
+    shape,
+    effects,
+    configSchema,
+    examples: [],
+    needsConnection: operation.needsConnection,
+  };
 }

@@ -2,19 +2,35 @@
  * Runs a checked spec over records and writes nothing. The executor is the engine's own; the sinks only collect.
  * Invariant: a spec with a step that writes is refused (`refuseWrites`), since a trial must have no effect.
  */
-import { type Catalogue, type LabDeps, type LabRecord, OneDataError, type PipelineSpec, runInLab, runSpecTests, type TenantId, type TestOutcome, type Violation } from "@onedata/core";
-import { parseJson, stringifyJson } from "@onedata/formats";
+
 import type { TransformServiceDefinition } from "@onedata/contracts";
+import {
+  type Catalogue,
+  type LabDeps,
+  type LabRecord,
+  OneDataError,
+  type PipelineSpec,
+  runInLab,
+  runSpecTests,
+  type TenantId,
+  type TestOutcome,
+  type Violation,
+} from "@onedata/core";
+import { parseJson, stringifyJson } from "@onedata/formats";
 import type { Client } from "@onedata/mesh";
 import { createEvaluateWhen } from "@onedata/operations";
-import type { CheckedSpec } from "../spec/check-spec.ts";
 import type { SinkChecker } from "../services/sink-checker.ts";
+import type { CheckedSpec } from "../spec/check-spec.ts";
 
 export interface Lab {
   /** One outcome per test of the spec. Throws the fault of a service that cannot do its work. */
   test(tenantId: TenantId, checked: CheckedSpec, signal: AbortSignal): Promise<TestOutcome[]>;
   /** One result per record text. */
-  run(tenantId: TenantId, checked: CheckedSpec, run: { readonly records: readonly string[]; readonly timeUnixMs: number; readonly signal: AbortSignal }): Promise<LabRecord[]>;
+  run(
+    tenantId: TenantId,
+    checked: CheckedSpec,
+    run: { readonly records: readonly string[]; readonly timeUnixMs: number; readonly signal: AbortSignal },
+  ): Promise<LabRecord[]>;
 }
 
 export type LabPorts = {
@@ -33,14 +49,16 @@ export function createLab({ transform, sinks }: LabPorts): Lab {
     connection: (_tenant, name) => sinks.readConnection(tenantId, name),
     apply(service, request) {
       const client = transform(service);
-      if (client === undefined) throw new OneDataError("service.unavailable", `no address is known for the transform service ${JSON.stringify(service)}`);
+      if (client === undefined)
+        throw new OneDataError("service.unavailable", `no address is known for the transform service ${JSON.stringify(service)}`);
       return client.apply(request, { signal });
     },
   });
   const subjectOf = (tenantId: TenantId, { spec, plan }: CheckedSpec) => ({ pipeline: spec.name, version: 0, tenant: String(tenantId), plan });
   return {
     test: (tenantId, checked, signal) => runSpecTests(subjectOf(tenantId, checked), checked.spec.tests, depsFor(tenantId, signal)),
-    run: (tenantId, checked, { records, timeUnixMs, signal }) => runInLab(subjectOf(tenantId, checked), records, timeUnixMs, depsFor(tenantId, signal)),
+    run: (tenantId, checked, { records, timeUnixMs, signal }) =>
+      runInLab(subjectOf(tenantId, checked), records, timeUnixMs, depsFor(tenantId, signal)),
   };
 }
 

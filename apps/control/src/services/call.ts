@@ -20,7 +20,9 @@ export function fromToken(token: string, pattern: RegExp): string[] | undefined 
   if (token === "") return undefined;
   const match = pattern.exec(Buffer.from(token, "base64url").toString("utf8"));
   if (match === null) {
-    throw new OneDataError("request.invalid", "the page token is not one of this method", { violations: [{ pointer: "/pageToken", code: "page_token", detail: "take it from the previous page, unchanged" }] });
+    throw new OneDataError("request.invalid", "the page token is not one of this method", {
+      violations: [{ pointer: "/pageToken", code: "page_token", detail: "take it from the previous page, unchanged" }],
+    });
   }
   return match.slice(1);
 }

@@ -10,7 +10,14 @@ export function createCatalogService({ catalogue }: { readonly catalogue: Catalo
     async getOperation({ operation }) {
       const entries = await catalogue.list();
       const entry = entries.find((candidate) => candidate.operation.name === operation);
-      if (entry === undefined) throw new OneDataError("operation.not_found", `no operation ${JSON.stringify(operation)}${didYouMean(operation, entries.map((e) => e.operation.name))}`);
+      if (entry === undefined)
+        throw new OneDataError(
+          "operation.not_found",
+          `no operation ${JSON.stringify(operation)}${didYouMean(
+            operation,
+            entries.map((e) => e.operation.name),
+          )}`,
+        );
       return entry;
     },
   };

@@ -13,7 +13,13 @@ export function createDeadLetterService({ sql }: { readonly sql: Sql }): Impleme
     async listDeadLetters({ pipeline, fingerprint, state, pageSize, pageToken }, { tenantId }) {
       const limit = toLimit(pageSize);
       const before = fromToken(pageToken, new RegExp(`^${BIG}$`))?.[0];
-      const rows = await listDeadLetters(sql, tenantId, { pipeline, fingerprint, state, limit: limit + 1, before: before === undefined ? undefined : BigInt(before) });
+      const rows = await listDeadLetters(sql, tenantId, {
+        pipeline,
+        fingerprint,
+        state,
+        limit: limit + 1,
+        before: before === undefined ? undefined : BigInt(before),
+      });
       const page = rows.slice(0, limit);
       return { deadLetters: page.map(toMessage), nextPageToken: rows.length > limit ? toToken(page.at(-1)?.id ?? 0n) : "" };
     },

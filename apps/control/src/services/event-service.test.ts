@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { formatEventId, OneDataError, type PipelineId, toBatchId, toLaneId, toVerdictByte, type Verdict } from "@onedata/core";
-import { blockLanes, captureGroup, type ClaimedRun, claimRun, completeRun, registerEngine } from "@onedata/store";
-import { getPipeline } from "@onedata/store/control";
+import { blockLanes, type ClaimedRun, captureGroup, claimRun, completeRun, registerEngine } from "@onedata/store";
+import { continueDiscards, discardBacklog, getPipeline } from "@onedata/store/control";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type ControlWorld, openControlWorld } from "../control-world.ts";
 import { sweepDeleted } from "../sweep.ts";
@@ -54,7 +54,11 @@ describe("EventService", () => {
         ...batch,
         verdicts: Uint8Array.from(verdicts.map(toVerdictByte)),
         counts: { delivered: verdicts.length, filtered: 0, dead: 0 },
-        deadLetters: verdicts.flatMap((verdict, n) => (verdict.kind === "dead" ? [{ n, step: "a", code: "expression.failed", fingerprint: "f1", message: `no price in ${n}`, payload: '{"at":"a"}' }] : [])),
+        deadLetters: verdicts.flatMap((verdict, n) =>
+          verdict.kind === "dead"
+            ? [{ n, step: "a", code: "expression.failed", fingerprint: "f1", message: `no price in ${n}`, payload: '{"at":"a"}' }]
+            : [],
+        ),
         outputs: outputs.length === 0 ? [] : [{ sink: 0, ordinals: outputs.map((_, i) => Math.min(i, verdicts.length - 1)), payloads: outputs }],
       })),
     });
@@ -65,21 +69,44 @@ describe("EventService", () => {
     const payload = '{"a":1.10, "b":12345678901234567890,"c":"\\u0000"}';
     const [id = ""] = await capture(pipelineId, [payload]);
     expect(await world.events.getEvent({ event: id }, world.ana)).toMatchObject({
-      id, pipeline: "exact", state: "waiting", verdict: "", payload, traceId: "ab".repeat(16), waitingFor: "no engine is running", attempt: 0, timeline: [], deadLetters: [],
+      id,
+      pipeline: "exact",
+      state: "waiting",
+      verdict: "",
+      payload,
+      traceId: "ab".repeat(16),
+      waitingFor: "no engine is running",
+      attempt: 0,
+      timeline: [],
+      deadLetters: [],
     });
     await world.pipelines.pausePipeline({ pipeline: "exact", reason: "" }, world.ana);
     expect((await world.events.getEvent({ event: id }, world.ana)).waitingFor).toMatch(/^paused by ana since \d\d:\d\d UTC$/);
     await world.pipelines.resumePipeline({ pipeline: "exact" }, world.ana);
     const [lane] = await world.store.sql<{ lane_id: bigint }[]>`select lane_id from onedata.queue`;
     const backoff = { firstMs: 60_000, mostMs: 60_000 };
-    await blockLanes(world.store, { laneIds: [toLaneId(lane?.lane_id ?? 0n)] }, { backoff, jitter: 1, reason: "service enrich is down (service.unavailable)" });
-    expect((await world.events.getEvent({ event: id }, world.ana)).waitingFor).toMatch(/^service enrich is down \(service.unavailable\), next try \d\d:\d\d:\d\d UTC$/);
+    await blockLanes(
+      world.store,
+      { laneIds: [toLaneId(lane?.lane_id ?? 0n)] },
+      { backoff, jitter: 1, reason: "service enrich is down (service.unavailable)" },
+    );
+    expect((await world.events.getEvent({ event: id }, world.ana)).waitingFor).toMatch(
+      /^service enrich is down \(service.unavailable\), next try \d\d:\d\d:\d\d UTC$/,
+    );
     await world.store.sql`update onedata.lanes set blocked_until = null`;
     const run = await claim();
-    expect(await world.events.getEvent({ event: id }, world.ana)).toMatchObject({ state: "running", attempt: 1, waitingFor: "an engine is running it, attempt 1" });
+    expect(await world.events.getEvent({ event: id }, world.ana)).toMatchObject({
+      state: "running",
+      attempt: 1,
+      waitingFor: "an engine is running it, attempt 1",
+    });
     await complete(run, [{ kind: "delivered" }]);
     expect(await world.events.getEvent({ event: id }, world.ana)).toMatchObject({
-      state: "done", verdict: "delivered", waitingFor: "", version: 1, attempt: 1,
+      state: "done",
+      verdict: "delivered",
+      waitingFor: "",
+      version: 1,
+      attempt: 1,
       timeline: [{ attempt: 1, verdict: "delivered", steps: [{ step: "a+b", service: "transform", durationMs: 3.5 }] }],
     });
   });
@@ -88,11 +115,17 @@ describe("EventService", () => {
     const ids = await capture(await apply("mixed"), ['{"v":1}', '{"v":2}', '{"v":3}']);
     await complete(await claim(), [{ kind: "delivered" }, { kind: "filtered", step: 0 }, { kind: "dead" }]);
     const events = await Promise.all(ids.map((event) => world.events.getEvent({ event }, world.ana)));
-    expect(events.map(({ state, verdict }) => [state, verdict])).toEqual([["done", "delivered"], ["done", "filtered"], ["done", "dead"]]);
+    expect(events.map(({ state, verdict }) => [state, verdict])).toEqual([
+      ["done", "delivered"],
+      ["done", "filtered"],
+      ["done", "dead"],
+    ]);
     expect(events[2]?.deadLetters).toMatchObject([{ step: "a", sink: "", code: "expression.failed", message: "no price in 2" }]);
     const { deadLetters } = await world.deadLetters.listDeadLetters({ pipeline: "mixed" }, world.ana);
     expect(deadLetters).toMatchObject([{ event: ids[2], pipeline: "mixed", version: 1, step: "a", state: "open", payload: '{"at":"a"}' }]);
-    expect((await world.deadLetters.groupDeadLetters({ pipeline: "mixed" }, world.ana)).groups).toMatchObject([{ fingerprint: "f1", count: 1, sinceVersion: 1, step: "a", example: { event: ids[2] } }]);
+    expect((await world.deadLetters.groupDeadLetters({ pipeline: "mixed" }, world.ana)).groups).toMatchObject([
+      { fingerprint: "f1", count: 1, sinceVersion: 1, step: "a", example: { event: ids[2] } },
+    ]);
     expect(await world.pipelines.getStats({ pipeline: "mixed" }, world.ana)).toMatchObject({ waitingEvents: 0, openDeadLetters: 1 });
   });
 
@@ -122,14 +155,19 @@ describe("EventService", () => {
     const ids = await capture(pipelineId, ["1", "2"]);
     await complete(await claim(), [{ kind: "delivered" }, { kind: "delivered" }], ['{"o":1}', '{"o":2}', '{"o":3}']);
     const first = await world.events.listOutputs({ pipeline: "outs", pageSize: 2 }, world.ana);
-    expect(first.outputs).toEqual([{ event: ids[0], k: 0, record: '{"o":1}' }, { event: ids[1], k: 0, record: '{"o":2}' }]);
+    expect(first.outputs).toEqual([
+      { event: ids[0], k: 0, record: '{"o":1}' },
+      { event: ids[1], k: 0, record: '{"o":2}' },
+    ]);
     const second = await world.events.listOutputs({ pipeline: "outs", pageSize: 2, pageToken: first.nextPageToken }, world.ana);
     expect(second.outputs).toEqual([{ event: ids[1], k: 1, record: '{"o":3}' }]);
     const empty = await world.events.listOutputs({ pipeline: "outs", pageToken: second.nextPageToken }, world.ana);
     expect(empty).toEqual({ outputs: [], nextPageToken: second.nextPageToken });
     await capture(pipelineId, ["3"]);
     await complete(await claim(), [{ kind: "delivered" }], ['{"o":4}']);
-    expect((await world.events.listOutputs({ pipeline: "outs", pageToken: second.nextPageToken }, world.ana)).outputs).toMatchObject([{ record: '{"o":4}' }]);
+    expect((await world.events.listOutputs({ pipeline: "outs", pageToken: second.nextPageToken }, world.ana)).outputs).toMatchObject([
+      { record: '{"o":4}' },
+    ]);
   });
 
   it("shows no output of a transaction below which another may still commit", async () => {
@@ -156,7 +194,10 @@ describe("EventService", () => {
   it("says why a pipeline with other sinks has no outputs to read", async () => {
     await world.connections.putConnection({ connection: "warehouse", kind: "postgres", config: {} }, world.ana);
     await apply("elsewhere", "sinks: [{ use: postgres.upsert, with: { connection: warehouse, table: orders } }]");
-    expect(await problemOf(world.events.listOutputs({ pipeline: "elsewhere" }, world.ana))).toMatchObject({ code: "outputs.unavailable", message: expect.stringContaining("postgres.upsert") });
+    expect(await problemOf(world.events.listOutputs({ pipeline: "elsewhere" }, world.ana))).toMatchObject({
+      code: "outputs.unavailable",
+      message: expect.stringContaining("postgres.upsert"),
+    });
   });
 
   it("tails events as they finish", async () => {
@@ -180,9 +221,28 @@ describe("EventService", () => {
     const [id = ""] = await capture(await apply("full"), ["1", "2"]);
     expect(await world.pipelines.getStats({ pipeline: "full" }, world.ana)).toMatchObject({ waitingEvents: 2 });
     expect(await world.pipelines.discardBacklog({ pipeline: "full", reason: "old news" }, world.ana)).toEqual({ events: 2 });
-    expect(await world.events.getEvent({ event: id }, world.ana)).toMatchObject({ state: "done", verdict: "dead", deadLetters: [{ code: "pipeline.discarded", message: "discarded by ana: old news" }] });
+    expect(await world.events.getEvent({ event: id }, world.ana)).toMatchObject({
+      state: "done",
+      verdict: "dead",
+      deadLetters: [{ code: "pipeline.discarded", message: "discarded by ana: old news" }],
+    });
     expect(await world.pipelines.getStats({ pipeline: "full" }, world.ana)).toMatchObject({ waitingEvents: 0, dead: 2, openDeadLetters: 2 });
     expect((await world.pipelines.getPipeline({ pipeline: "full" }, world.ana)).state).toBe("running");
+  });
+
+  it("goes on with a discard that did not end in time", async () => {
+    const pipelineId = await apply("huge");
+    await capture(pipelineId, ["1", "2"]);
+    const { tenantId } = world.ana.identity;
+    for (let i = 0; i < 400; i++) await capture(pipelineId, ["1"]);
+    expect(
+      await discardBacklog(world.store.sql, tenantId, { name: "ana" }, { name: "huge", reason: "", code: "pipeline.discarded", budgetMs: 0 }),
+    ).toBe(402);
+    expect((await world.pipelines.getStats({ pipeline: "huge" }, world.ana)).waitingEvents).toBeGreaterThan(0);
+    await world.store.sql`update onedata.jobs set created_at = now() - interval '1 minute'`;
+    await continueDiscards(world.store.sql, 60_000);
+    expect(await world.pipelines.getStats({ pipeline: "huge" }, world.ana)).toMatchObject({ waitingEvents: 0, openDeadLetters: 402 });
+    expect([...(await world.store.sql`select distinct state from onedata.jobs`)]).toEqual([{ state: "done" }]);
   });
 
   it("deletes a pipeline: refuses events, drains or discards, and is then really gone", async () => {
@@ -196,8 +256,15 @@ describe("EventService", () => {
     const sweep = (): Promise<number> => sweepDeleted(world.store.sql, { graceSeconds: 0, signal: new AbortController().signal });
     expect(await sweep()).toBe(1);
     expect(await problemOf(world.pipelines.getPipeline({ pipeline: "discarded" }, world.ana))).toMatchObject({ code: "pipeline.not_found" });
-    expect(await world.events.getEvent({ event: lost }, world.ana)).toMatchObject({ verdict: "dead", pipeline: "", deadLetters: [{ code: "pipeline.deleted" }] });
-    expect(await world.pipelines.getPipeline({ pipeline: "drained" }, world.ana)).toMatchObject({ state: "deleting", reason: expect.stringMatching(/^being deleted by ana since .*; its backlog drains$/) });
+    expect(await world.events.getEvent({ event: lost }, world.ana)).toMatchObject({
+      verdict: "dead",
+      pipeline: "",
+      deadLetters: [{ code: "pipeline.deleted" }],
+    });
+    expect(await world.pipelines.getPipeline({ pipeline: "drained" }, world.ana)).toMatchObject({
+      state: "deleting",
+      reason: expect.stringMatching(/^being deleted by ana since .*; its backlog drains$/),
+    });
     await complete(await claim(), [{ kind: "delivered" }]);
     expect(await sweep()).toBe(1);
     expect(await world.events.getEvent({ event: kept }, world.ana)).toMatchObject({ state: "done", verdict: "delivered" });

@@ -3,7 +3,19 @@ import type { Event, EventServiceDefinition } from "@onedata/contracts";
 import { formatEventId, formatId, fromVerdictByte, OneDataError, parseEventId, toBatchId } from "@onedata/core";
 import type { Implementation, ResponseInit } from "@onedata/mesh";
 import type { Sql } from "@onedata/store";
-import { type EventAttempt, type EventRow, type EventState, type EventSummary, getEvent, getPipeline, listEvents, listFinished, listOpenBatches, listOutputs, stateOf } from "@onedata/store/control";
+import {
+  type EventAttempt,
+  type EventRow,
+  type EventState,
+  type EventSummary,
+  getEvent,
+  getPipeline,
+  listEvents,
+  listFinished,
+  listOpenBatches,
+  listOutputs,
+  stateOf,
+} from "@onedata/store/control";
 import { pause } from "../pause.ts";
 import { BIG, fromToken, INT, toLimit, toToken } from "./call.ts";
 import { describeWait } from "./waiting-for.ts";
@@ -37,7 +49,10 @@ export function createEventService({ sql }: { readonly sql: Sql }): Implementati
       const { outputs, next } = await listOutputs(sql, tenantId, {
         name: pipeline,
         limit: toLimit(pageSize),
-        after: cursor === undefined ? undefined : { xid: cursor[0] ?? "0", batchId: BigInt(cursor[1] ?? "0"), sink: Number(cursor[2]), position: Number(cursor[3]) },
+        after:
+          cursor === undefined
+            ? undefined
+            : { xid: cursor[0] ?? "0", batchId: BigInt(cursor[1] ?? "0"), sink: Number(cursor[2]), position: Number(cursor[3]) },
       });
       return {
         outputs: outputs.map(({ event, k, record }) => ({ event: formatEventId(event), k, record })),
@@ -50,7 +65,11 @@ export function createEventService({ sql }: { readonly sql: Sql }): Implementati
       let above: bigint | undefined;
       let watched = new Set<bigint>();
       while (!signal.aborted) {
-        const { batchIds, now } = await listOpenBatches(sql, tenantId, { name: pipeline, above: above ?? BigInt(Number.MAX_SAFE_INTEGER) << 10n, limit: MAX_TAILED_BATCHES });
+        const { batchIds, now } = await listOpenBatches(sql, tenantId, {
+          name: pipeline,
+          above: above ?? BigInt(Number.MAX_SAFE_INTEGER) << 10n,
+          limit: MAX_TAILED_BATCHES,
+        });
         for (const id of batchIds) watched.add(id);
         above = (BigInt(now.getTime()) << 20n) - COMMIT_SLACK;
         if (since !== undefined) {
@@ -74,7 +93,9 @@ export function createEventService({ sql }: { readonly sql: Sql }): Implementati
 function toState(state: string): EventState | undefined {
   if (state === "") return undefined;
   if (state === "waiting" || state === "running" || state === "done") return state;
-  throw new OneDataError("request.invalid", `unknown state ${JSON.stringify(state)}; known: waiting, running, done`, { violations: [{ pointer: "/state", code: "in", detail: "waiting, running or done" }] });
+  throw new OneDataError("request.invalid", `unknown state ${JSON.stringify(state)}; known: waiting, running, done`, {
+    violations: [{ pointer: "/state", code: "in", detail: "waiting, running or done" }],
+  });
 }
 
 const verdictName = (byte: number): string => fromVerdictByte(byte)?.kind ?? "";

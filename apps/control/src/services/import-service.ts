@@ -22,7 +22,8 @@ export function createImportService({ sql }: { readonly sql: Sql }): Served {
     },
     cancelImport: async (request, context) => toMessage(await cancelImport(sql, context.tenantId, toActor(context), toImportId(request.import))),
     async *listRejects(request, { tenantId, signal }) {
-      for await (const { line, code, message, excerpt } of listRejects(sql, tenantId, toImportId(request.import), signal)) yield { line, code, detail: message, excerpt };
+      for await (const { line, code, message, excerpt } of listRejects(sql, tenantId, toImportId(request.import), signal))
+        yield { line, code, detail: message, excerpt };
     },
   };
 }
@@ -54,6 +55,7 @@ function toMessage(row: ImportProgress): ImportMessage {
 
 function describeWaiting({ state, reason, paused, accepted }: ImportProgress, waiting: number): string {
   if (reason !== undefined) return reason;
-  if (paused !== undefined && waiting > 0) return `the pipeline is paused${paused.by === undefined ? "" : ` by ${paused.by}`} ${since(paused.at, new Date())}${paused.reason === undefined ? "" : `: ${paused.reason}`}`;
+  if (paused !== undefined && waiting > 0)
+    return `the pipeline is paused${paused.by === undefined ? "" : ` by ${paused.by}`} ${since(paused.at, new Date())}${paused.reason === undefined ? "" : `: ${paused.reason}`}`;
   return state === "processing" ? `${waiting.toLocaleString("en-US")} of ${accepted.toLocaleString("en-US")} records are not finished` : "";
 }

@@ -19,9 +19,14 @@ export function createLabService({ sql, checker, lab }: { sql: Sql; checker: Spe
   const subject = async (tenantId: TenantId, { pipeline, document, version }: What): Promise<CheckedSpec> => {
     const text = document === "" ? (await getVersion(sql, tenantId, pipeline, version)).spec : document;
     // A stored version is JSON; what a person sends is read as YAML, of which JSON is a part.
-    const checked = await checker.checkForLab(tenantId, { pipeline, document: text, mediaType: document === "" ? "application/json" : "application/yaml" });
+    const checked = await checker.checkForLab(tenantId, {
+      pipeline,
+      document: text,
+      mediaType: document === "" ? "application/json" : "application/yaml",
+    });
     const refused = refuseWrites(checked.spec, checked.catalogue);
-    if (refused.length > 0) throw new OneDataError("pipeline.invalid", `${JSON.stringify(pipeline)} cannot be tried: ${refused[0]?.detail ?? ""}`, { violations: refused });
+    if (refused.length > 0)
+      throw new OneDataError("pipeline.invalid", `${JSON.stringify(pipeline)} cannot be tried: ${refused[0]?.detail ?? ""}`, { violations: refused });
     return checked;
   };
   return {
@@ -32,7 +37,10 @@ export function createLabService({ sql, checker, lab }: { sql: Sql; checker: Spe
     async previewPipeline(request, { tenantId, signal }) {
       const checked = await subject(tenantId, request);
       checkRecords(request.records);
-      const records = request.records.length > 0 ? request.records : await readLastPayloads(sql, tenantId, request.pipeline, request.last === 0 ? DEFAULT_LAST : request.last);
+      const records =
+        request.records.length > 0
+          ? request.records
+          : await readLastPayloads(sql, tenantId, request.pipeline, request.last === 0 ? DEFAULT_LAST : request.last);
       const results = await lab.run(tenantId, checked, { records, timeUnixMs: Date.now(), signal });
       return { records: results.map((result, i) => toMessage(checked, records[i] ?? "", result)) };
     },
@@ -44,9 +52,13 @@ function checkRecords(records: readonly string[]): void {
     const error = locateJsonError(record);
     return error === undefined ? [] : [{ pointer: `/records/${i}`, code: "json", detail: error.message }];
   });
-  if (violations.length > 0) throw new OneDataError("request.invalid", `record ${violations[0]?.pointer ?? ""} is not valid JSON: ${violations[0]?.detail ?? ""}`, { violations });
+  if (violations.length > 0)
+    throw new OneDataError("request.invalid", `record ${violations[0]?.pointer ?? ""} is not valid JSON: ${violations[0]?.detail ?? ""}`, {
+      violations,
+    });
   const bytes = records.reduce((sum, record) => sum + Buffer.byteLength(record), 0);
-  if (bytes > MAX_PREVIEW_BYTES) throw new OneDataError("request.too_large", `the records have ${bytes} bytes together; a preview takes ${MAX_PREVIEW_BYTES}`);
+  if (bytes > MAX_PREVIEW_BYTES)
+    throw new OneDataError("request.too_large", `the records have ${bytes} bytes together; a preview takes ${MAX_PREVIEW_BYTES}`);
 }
 
 const decoder = new TextDecoder();
@@ -55,7 +67,13 @@ function toMessage({ plan }: CheckedSpec, input: string, { result, outputs, step
   return {
     input,
     verdict: result.kind === "pending" ? "dead" : result.kind,
-    steps: steps.map(({ step, outcome, outputs: made, code, message }) => ({ step, outcome, outputs: made.map((json) => decoder.decode(json)), code, message })),
+    steps: steps.map(({ step, outcome, outputs: made, code, message }) => ({
+      step,
+      outcome,
+      outputs: made.map((json) => decoder.decode(json)),
+      code,
+      message,
+    })),
     outputs: outputs.map(({ sink, json }) => ({ sink: plan.sinks[sink]?.id ?? "", record: json })),
   };
 }

@@ -33,5 +33,9 @@ async function* once(content: Uint8Array): AsyncGenerator<Uint8Array> {
 
 export const invalid = (violations: readonly Violation[]): OneDataError => {
   const [first] = violations;
-  return new OneDataError("lookup.invalid", `the list cannot be used: ${first?.pointer ?? ""} ${first?.detail ?? ""}${violations.length > 1 ? ` (and ${violations.length - 1} more)` : ""}`, { violations });
+  return new OneDataError(
+    "lookup.invalid",
+    `the list cannot be used: ${first?.pointer ?? ""} ${first?.detail ?? ""}${violations.length > 1 ? ` (and ${violations.length - 1} more)` : ""}`,
+    { violations },
+  );
 };

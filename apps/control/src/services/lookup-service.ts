@@ -5,7 +5,7 @@ import { didYouMean, isJsonObject, type Json, type JsonObject, OneDataError, set
 import { decodeUtf8, locateJsonError, parseJson, stringifyJson } from "@onedata/formats";
 import type { Implementation, ResponseInit } from "@onedata/mesh";
 import type { Sql } from "@onedata/store";
-import { deleteLookup, getLookup, listLookups, type LookupRow, putLookup } from "@onedata/store/control";
+import { deleteLookup, getLookup, type LookupRow, listLookups, putLookup } from "@onedata/store/control";
 import { toActor } from "./call.ts";
 import { invalid, readCsvRows } from "./lookup-csv.ts";
 
@@ -30,15 +30,26 @@ export function createLookupService({ sql }: { readonly sql: Sql }): Implementat
   };
 }
 
-const toMessage = (row: LookupRow): LookupMessage => ({ name: row.name, rows: row.rows, columns: [...row.columns], hash: row.hash, updatedAt: row.updatedAt });
+const toMessage = (row: LookupRow): LookupMessage => ({
+  name: row.name,
+  rows: row.rows,
+  columns: [...row.columns],
+  hash: row.hash,
+  updatedAt: row.updatedAt,
+});
 
 async function readRows(content: Uint8Array, mediaType: string): Promise<JsonObject[]> {
   const known = ["text/csv", "application/json"];
   const base = mediaType.split(";")[0]?.trim().toLowerCase() ?? "";
-  if (!known.includes(base)) throw new OneDataError("request.unsupported_media_type", `a lookup table cannot be read from ${JSON.stringify(mediaType)}${didYouMean(base, known)} Send text/csv or application/json`);
+  if (!known.includes(base))
+    throw new OneDataError(
+      "request.unsupported_media_type",
+      `a lookup table cannot be read from ${JSON.stringify(mediaType)}${didYouMean(base, known)} Send text/csv or application/json`,
+    );
   const rows = base === "text/csv" ? await readCsvRows(content) : readJsonRows(content);
   if (rows.length === 0) throw invalid([{ pointer: "", code: "lookup.empty", detail: "the list has no row" }]);
-  if (rows.length > MAX_ROWS) throw invalid([{ pointer: "", code: "lookup.too_many", detail: `the list has ${rows.length} rows; at most ${MAX_ROWS}` }]);
+  if (rows.length > MAX_ROWS)
+    throw invalid([{ pointer: "", code: "lookup.too_many", detail: `the list has ${rows.length} rows; at most ${MAX_ROWS}` }]);
   return rows;
 }
 

@@ -2,18 +2,29 @@
  * PipelineService: applies, lists, activates, pauses, deletes.
  * Duty: order of the checks of an apply: text → catalogue → sinks → tests → one transaction. Non-duty: SQL, what a spec means.
  */
-import { type PipelineServiceDefinition, type TestResult, pipelineV1 } from "@onedata/contracts";
+import { type PipelineServiceDefinition, pipelineV1, type TestResult } from "@onedata/contracts";
 import { canonicalJson, OneDataError, type Violation } from "@onedata/core";
 import { parseJson } from "@onedata/formats";
 import type { CallContext, Implementation, ResponseInit } from "@onedata/mesh";
 import type { Sql } from "@onedata/store";
 import {
-  activateVersion, applyVersion, discardBacklog, getPipeline, getVersion, listPipelines, listVersions, markDeleting, type PipelineRow, readFigures, setPipelineState, type VersionRow,
+  activateVersion,
+  applyVersion,
+  discardBacklog,
+  getPipeline,
+  getVersion,
+  listPipelines,
+  listVersions,
+  markDeleting,
+  type PipelineRow,
+  readFigures,
+  setPipelineState,
+  type VersionRow,
 } from "@onedata/store/control";
 import { type Lab, refuseWrites } from "../lab/lab.ts";
-import type { SpecChecker } from "../spec/spec-checker.ts";
 import { type CheckedSpec, toJson } from "../spec/check-spec.ts";
 import { diffSpecs } from "../spec/diff.ts";
+import type { SpecChecker } from "../spec/spec-checker.ts";
 import { fromToken, INT, storable, toActor, toLimit, toToken } from "./call.ts";
 import { since } from "./waiting-for.ts";
 
@@ -22,6 +33,9 @@ export type PipelineServicePorts = {
   readonly checker: SpecChecker;
   readonly lab: Lab;
 };
+
+/** Of a call; the sweep goes on with what is left. */
+const DISCARD_BUDGET_MS = 15_000;
 
 type PipelineMessage = ResponseInit<(typeof PipelineServiceDefinition)["methods"]["getPipeline"]>;
 
@@ -76,11 +90,21 @@ export function createPipelineService({ sql, checker, lab }: PipelineServicePort
       const row = await getVersion(sql, tenantId, pipeline, version);
       return toVersion(row, row.spec);
     },
-    activateVersion: async ({ pipeline, version }, context) => toPipeline(await activateVersion(sql, context.tenantId, toActor(context), { name: pipeline, version })),
-    pausePipeline: async ({ pipeline, reason }, context) => toPipeline(await setPipelineState(sql, context.tenantId, toActor(context), { name: pipeline, state: "paused", reason: storable(reason) })),
-    resumePipeline: async ({ pipeline }, context) => toPipeline(await setPipelineState(sql, context.tenantId, toActor(context), { name: pipeline, state: "running", reason: "" })),
+    activateVersion: async ({ pipeline, version }, context) =>
+      toPipeline(await activateVersion(sql, context.tenantId, toActor(context), { name: pipeline, version })),
+    pausePipeline: async ({ pipeline, reason }, context) =>
+      toPipeline(await setPipelineState(sql, context.tenantId, toActor(context), { name: pipeline, state: "paused", reason: storable(reason) })),
+    resumePipeline: async ({ pipeline }, context) =>
+      toPipeline(await setPipelineState(sql, context.tenantId, toActor(context), { name: pipeline, state: "running", reason: "" })),
     async discardBacklog({ pipeline, reason }, context) {
-      return { events: await discardBacklog(sql, context.tenantId, toActor(context), { name: pipeline, reason: storable(reason), code: "pipeline.discarded", signal: context.signal }) };
+      return {
+        events: await discardBacklog(sql, context.tenantId, toActor(context), {
+          name: pipeline,
+          reason: storable(reason),
+          code: "pipeline.discarded",
+          budgetMs: DISCARD_BUDGET_MS,
+        }),
+      };
     },
     async getStats({ pipeline }, { tenantId }) {
       return readFigures(sql, tenantId, pipeline);
@@ -92,16 +116,29 @@ export function createPipelineService({ sql, checker, lab }: PipelineServicePort
 async function runTests(lab: Lab, checked: CheckedSpec, { tenantId, signal }: CallContext): Promise<TestResult[]> {
   if (checked.spec.tests.length === 0) return [];
   const refused = refuseWrites(checked.spec, checked.catalogue);
-  if (refused.length > 0) throw new OneDataError("pipeline.tests_failed", `the tests of ${JSON.stringify(checked.spec.name)} cannot be run: ${refused[0]?.detail ?? ""}`, { violations: refused });
+  if (refused.length > 0)
+    throw new OneDataError("pipeline.tests_failed", `the tests of ${JSON.stringify(checked.spec.name)} cannot be run: ${refused[0]?.detail ?? ""}`, {
+      violations: refused,
+    });
   try {
     const tests = await lab.test(tenantId, checked, signal);
-    const failed = tests.flatMap((test, i): Violation[] => (test.passed ? [] : [{ pointer: `/tests/${i}`, code: "spec.test_failed", detail: describeFailure(test) }]));
+    const failed = tests.flatMap((test, i): Violation[] =>
+      test.passed ? [] : [{ pointer: `/tests/${i}`, code: "spec.test_failed", detail: describeFailure(test) }],
+    );
     if (failed.length === 0) return tests;
-    throw new OneDataError("pipeline.tests_failed", `${failed.length} of the ${tests.length} tests of ${JSON.stringify(checked.spec.name)} fail; the first: ${failed[0]?.detail ?? ""}`, { violations: failed });
+    throw new OneDataError(
+      "pipeline.tests_failed",
+      `${failed.length} of the ${tests.length} tests of ${JSON.stringify(checked.spec.name)} fail; the first: ${failed[0]?.detail ?? ""}`,
+      { violations: failed },
+    );
   } catch (error) {
     const known = OneDataError.from(error);
     if (known.row.grpc !== "UNAVAILABLE" && known.row.grpc !== "DEADLINE_EXCEEDED") throw known;
-    throw new OneDataError("service.unavailable", `the spec's tests cannot be run now, so nothing was stored: ${known.message}. Try again, or apply the spec without tests`, { cause: error, retryAfterSeconds: 2 });
+    throw new OneDataError(
+      "service.unavailable",
+      `the spec's tests cannot be run now, so nothing was stored: ${known.message}. Try again, or apply the spec without tests`,
+      { cause: error, retryAfterSeconds: 2 },
+    );
   }
 }
 
@@ -128,7 +165,8 @@ function toPipeline(row: PipelineRow): PipelineMessage {
 function describeState(row: PipelineRow): string {
   const by = row.stateChangedBy === undefined ? "" : ` by ${row.stateChangedBy}`;
   if (row.state === "paused") return `paused${by} ${since(row.stateChangedAt, new Date())}${row.reason === undefined ? "" : `: ${row.reason}`}`;
-  if (row.state === "deleting") return `being deleted${by} ${since(row.stateChangedAt, new Date())}; ${row.reason === "discard" ? "its backlog becomes dead letters" : "its backlog drains"}`;
+  if (row.state === "deleting")
+    return `being deleted${by} ${since(row.stateChangedAt, new Date())}; ${row.reason === "discard" ? "its backlog becomes dead letters" : "its backlog drains"}`;
   return "";
 }
 

@@ -13,7 +13,8 @@ describe("settings of a tenant", () => {
 
   describe("connections", () => {
     it("encrypts secrets, never shows them, and keeps those that are left out", async () => {
-      const put = (secrets: Record<string, string>) => world.connections.putConnection({ connection: "db", kind: "postgres", config: { host: "db", port: 5432 }, secrets }, world.ana);
+      const put = (secrets: Record<string, string>) =>
+        world.connections.putConnection({ connection: "db", kind: "postgres", config: { host: "db", port: 5432 }, secrets }, world.ana);
       expect(await put({ password: "right", token: "t" })).toMatchObject({ config: { host: "db", port: 5432 }, secretNames: ["password", "token"] });
       expect(await put({ token: "" })).toMatchObject({ secretNames: ["password"] });
       const [row] = await world.store.sql<{ text: string }[]>`select c::text as text from onedata.connections c`;
@@ -22,30 +23,45 @@ describe("settings of a tenant", () => {
       expect(audit?.text).not.toContain("right");
       const box = createSecretBox(TEST_SECRET_KEY);
       const { tenantId } = world.ana.identity;
-      expect(JSON.parse((await connectionForRun(world.store.sql, tenantId, "db", box)).configJson)).toEqual({ host: "db", port: 5432, password: "right" });
-      await world.store.sql`insert into onedata.connections (tenant_id, name, kind, secret) select ${world.bo.identity.tenantId}, name, kind, secret from onedata.connections where tenant_id = ${tenantId}`;
+      expect(JSON.parse((await connectionForRun(world.store.sql, tenantId, "db", box)).configJson)).toEqual({
+        host: "db",
+        port: 5432,
+        password: "right",
+      });
+      await world.store
+        .sql`insert into onedata.connections (tenant_id, name, kind, secret) select ${world.bo.identity.tenantId}, name, kind, secret from onedata.connections where tenant_id = ${tenantId}`;
       await expect(connectionForRun(world.store.sql, world.bo.identity.tenantId, "db", box)).rejects.toMatchObject({ code: "config.problems" });
-      await expect(connectionForRun(world.store.sql, tenantId, "db", createSecretBox(Buffer.alloc(32, 8).toString("base64")))).rejects.toMatchObject({ code: "config.problems" });
+      await expect(connectionForRun(world.store.sql, tenantId, "db", createSecretBox(Buffer.alloc(32, 8).toString("base64")))).rejects.toMatchObject({
+        code: "config.problems",
+      });
     });
 
     it("refuses secrets in the open part", async () => {
       const put = (config: Record<string, unknown>) => world.connections.putConnection({ connection: "open", kind: "http", config }, world.ana);
       await expect(put({ password: "x" })).rejects.toMatchObject({ code: "request.invalid", violations: [{ pointer: "/config/password" }] });
-      await expect(put({ url: "postgres://ana:pw@db/x" })).rejects.toMatchObject({ violations: [{ pointer: "/config/url", code: "connection.secret_in_config" }] });
+      await expect(put({ url: "postgres://ana:pw@db/x" })).rejects.toMatchObject({
+        violations: [{ pointer: "/config/url", code: "connection.secret_in_config" }],
+      });
     });
 
     it("tries a connection with its secrets", async () => {
       await world.connections.putConnection({ connection: "tried", kind: "postgres", config: {}, secrets: { password: "right" } }, world.ana);
       expect(await world.connections.testConnection({ connection: "tried" }, world.ana)).toEqual({ ok: true, problem: "" });
       await world.connections.putConnection({ connection: "tried", kind: "postgres", config: {}, secrets: { password: "wrong" } }, world.ana);
-      expect(await world.connections.testConnection({ connection: "tried" }, world.ana)).toEqual({ ok: false, problem: "the server refuses the password" });
+      expect(await world.connections.testConnection({ connection: "tried" }, world.ana)).toEqual({
+        ok: false,
+        problem: "the server refuses the password",
+      });
     });
 
     it("is not deleted while an active version names it", async () => {
       await world.connections.putConnection({ connection: "used", kind: "postgres", config: {} }, world.ana);
       const document = "name: user\nsinks: [{ use: postgres.upsert, with: { connection: used, table: orders } }]\n";
       await world.pipelines.applyPipeline({ pipeline: "user", document, mediaType: "application/yaml" }, world.ana);
-      await expect(world.connections.deleteConnection({ connection: "used" }, world.ana)).rejects.toMatchObject({ code: "connection.in_use", message: expect.stringContaining("user") });
+      await expect(world.connections.deleteConnection({ connection: "used" }, world.ana)).rejects.toMatchObject({
+        code: "connection.in_use",
+        message: expect.stringContaining("user"),
+      });
       await world.pipelines.applyPipeline({ pipeline: "user", document: "name: user\n", mediaType: "application/yaml" }, world.ana);
       await world.connections.deleteConnection({ connection: "used" }, world.ana);
       await expect(world.connections.getConnection({ connection: "used" }, world.ana)).rejects.toMatchObject({ code: "connection.not_found" });
@@ -53,13 +69,17 @@ describe("settings of a tenant", () => {
   });
 
   describe("lookups", () => {
-    const put = (lookup: string, content: string, mediaType = "text/csv") => world.lookups.putLookup({ lookup, content: Buffer.from(content), mediaType }, world.ana);
+    const put = (lookup: string, content: string, mediaType = "text/csv") =>
+      world.lookups.putLookup({ lookup, content: Buffer.from(content), mediaType }, world.ana);
 
     it("reads CSV and JSON, and is versioned by content", async () => {
-      const csv = await put("countries", "code,name\nNO,Norway\nSE,\"Swe,den\"\n");
+      const csv = await put("countries", 'code,name\nNO,Norway\nSE,"Swe,den"\n');
       expect(csv).toMatchObject({ rows: 2, columns: ["code", "name"] });
-      expect(await put("countries", "code,name\r\nNO,Norway\r\nSE,\"Swe,den\"\r\n")).toEqual(csv);
-      expect(await put("rates", '[{"code":"NOK","rate":1.5,"id":12345678901234567890},{"code":"SEK"}]', "application/json")).toMatchObject({ rows: 2, columns: ["code", "rate", "id"] });
+      expect(await put("countries", 'code,name\r\nNO,Norway\r\nSE,"Swe,den"\r\n')).toEqual(csv);
+      expect(await put("rates", '[{"code":"NOK","rate":1.5,"id":12345678901234567890},{"code":"SEK"}]', "application/json")).toMatchObject({
+        rows: 2,
+        columns: ["code", "rate", "id"],
+      });
       expect((await world.lookups.listLookups({}, world.ana)).lookups.map((lookup) => lookup.name)).toEqual(["countries", "rates"]);
     });
 
@@ -105,13 +125,20 @@ describe("settings of a tenant", () => {
     expect(operations.map((entry) => [entry.kind, entry.operation?.name])).toContainEqual(["operation", "record.map"]);
     expect(operations.map((entry) => [entry.kind, entry.service, entry.operation?.name])).toContainEqual(["sink", "engine", "onedata.outputs"]);
     world.load.up = false;
-    await world.pipelines.applyPipeline({ pipeline: "x", document: "name: x\nsteps: [{ id: a, use: no.such }]\n", mediaType: "application/yaml" }, world.ana).catch(() => undefined);
+    await world.pipelines
+      .applyPipeline({ pipeline: "x", document: "name: x\nsteps: [{ id: a, use: no.such }]\n", mediaType: "application/yaml" }, world.ana)
+      .catch(() => undefined);
     expect(await world.catalog.getOperation({ operation: "postgres.upsert" }, world.ana)).toMatchObject({ kind: "sink", service: "load" });
-    await expect(world.catalog.getOperation({ operation: "record.mpa" }, world.ana)).rejects.toMatchObject({ code: "operation.not_found", message: expect.stringContaining("record.map") });
+    await expect(world.catalog.getOperation({ operation: "record.mpa" }, world.ana)).rejects.toMatchObject({
+      code: "operation.not_found",
+      message: expect.stringContaining("record.map"),
+    });
   });
 
   it("refuses variables that cannot be used", async () => {
-    await expect(world.tenants.setVariables({ variables: { "a b": "1" } }, world.ana)).rejects.toMatchObject({ violations: [{ pointer: "/variables/a b" }] });
+    await expect(world.tenants.setVariables({ variables: { "a b": "1" } }, world.ana)).rejects.toMatchObject({
+      violations: [{ pointer: "/variables/a b" }],
+    });
     expect(await world.tenants.setVariables({ variables: { region: "eu" } }, world.ana)).toMatchObject({ variables: { region: "eu" } });
   });
 });

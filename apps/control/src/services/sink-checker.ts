@@ -10,7 +10,11 @@ export interface SinkChecker {
   /** With its secrets. Throws `connection.not_found`. */
   readConnection(tenantId: TenantId, name: string): Promise<transformV1.Connection>;
   hasConnection(tenantId: TenantId, name: string): Promise<boolean>;
-  check(tenantId: TenantId, sink: { readonly kind: string; readonly service: string; readonly config: Json; readonly connection: string | undefined }, signal: AbortSignal): Promise<readonly Violation[]>;
+  check(
+    tenantId: TenantId,
+    sink: { readonly kind: string; readonly service: string; readonly config: Json; readonly connection: string | undefined },
+    signal: AbortSignal,
+  ): Promise<readonly Violation[]>;
   /** Empty when the connection works, else what does not. */
   tryConnection(tenantId: TenantId, name: string, signal: AbortSignal): Promise<string>;
 }

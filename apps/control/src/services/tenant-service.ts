@@ -3,7 +3,19 @@ import type { TenantServiceDefinition } from "@onedata/contracts";
 import { OneDataError, type TenantId, type Violation } from "@onedata/core";
 import type { CallContext, Implementation, ResponseInit } from "@onedata/mesh";
 import type { Sql } from "@onedata/store";
-import { createClient, createTenant, findTenant, getTenant, listAudit, listClients, revokeClient, setLimits, setVariables, type TenantLimits, type TenantRow } from "@onedata/store/control";
+import {
+  createClient,
+  createTenant,
+  findTenant,
+  getTenant,
+  listAudit,
+  listClients,
+  revokeClient,
+  setLimits,
+  setVariables,
+  type TenantLimits,
+  type TenantRow,
+} from "@onedata/store/control";
 import { BIG, fromToken, toActor, toLimit, toToken } from "./call.ts";
 
 type TenantMessage = ResponseInit<(typeof TenantServiceDefinition)["methods"]["getTenant"]>;
@@ -11,14 +23,23 @@ type TenantMessage = ResponseInit<(typeof TenantServiceDefinition)["methods"]["g
 const MAX_VARIABLES = 500;
 const MAX_VARIABLE_BYTES = 8 * 1024;
 
-export function createTenantService({ sql, knownScopes }: { readonly sql: Sql; readonly knownScopes: ReadonlySet<string> }): Implementation<typeof TenantServiceDefinition> {
+export function createTenantService({
+  sql,
+  knownScopes,
+}: {
+  readonly sql: Sql;
+  readonly knownScopes: ReadonlySet<string>;
+}): Implementation<typeof TenantServiceDefinition> {
   return {
-    createTenant: async ({ name, limits }, context) => toMessage(await createTenant(sql, context.tenantId, toActor(context), { name, limits: limits ?? NO_LIMITS })),
+    createTenant: async ({ name, limits }, context) =>
+      toMessage(await createTenant(sql, context.tenantId, toActor(context), { name, limits: limits ?? NO_LIMITS })),
     getTenant: async (_request, { tenantId }) => toMessage(await getTenant(sql, tenantId)),
-    setLimits: async ({ tenant, limits }, context) => toMessage(await setLimits(sql, await findTenant(sql, tenant), toActor(context), limits ?? NO_LIMITS)),
+    setLimits: async ({ tenant, limits }, context) =>
+      toMessage(await setLimits(sql, await findTenant(sql, tenant), toActor(context), limits ?? NO_LIMITS)),
     async setVariables({ variables }, context) {
       const violations = checkVariables(variables);
-      if (violations.length > 0) throw new OneDataError("request.invalid", `the variables cannot be used: ${violations[0]?.detail ?? ""}`, { violations });
+      if (violations.length > 0)
+        throw new OneDataError("request.invalid", `the variables cannot be used: ${violations[0]?.detail ?? ""}`, { violations });
       return toMessage(await setVariables(sql, context.tenantId, toActor(context), variables));
     },
     async createClient({ name, scopes, tenant }, context) {
@@ -27,7 +48,9 @@ export function createTenantService({ sql, knownScopes }: { readonly sql: Sql; r
       const client = await createClient(sql, tenantId, toActor(context), { name, scopes: [...new Set(scopes)].sort() });
       return { clientId: client.clientId, clientSecret: client.clientSecret, scopes: [...client.scopes] };
     },
-    listClients: async (_request, { tenantId }) => ({ clients: (await listClients(sql, tenantId)).map((client) => ({ ...client, scopes: [...client.scopes] })) }),
+    listClients: async (_request, { tenantId }) => ({
+      clients: (await listClients(sql, tenantId)).map((client) => ({ ...client, scopes: [...client.scopes] })),
+    }),
     async revokeClient({ clientId }, context) {
       await revokeClient(sql, context.tenantId, toActor(context), clientId);
       return {};
@@ -37,7 +60,10 @@ export function createTenantService({ sql, knownScopes }: { readonly sql: Sql; r
       const before = fromToken(pageToken, new RegExp(`^${BIG}$`))?.[0];
       const rows = await listAudit(sql, tenantId, { limit: limit + 1, before: before === undefined ? undefined : BigInt(before) });
       const page = rows.slice(0, limit);
-      return { entries: page.map(({ at, who, action, subject, detail }) => ({ at, who, action, subject, detail })), nextPageToken: rows.length > limit ? toToken(page.at(-1)?.id ?? 0n) : "" };
+      return {
+        entries: page.map(({ at, who, action, subject, detail }) => ({ at, who, action, subject, detail })),
+        nextPageToken: rows.length > limit ? toToken(page.at(-1)?.id ?? 0n) : "",
+      };
     },
   };
 }
@@ -55,23 +81,34 @@ async function tenantOf(sql: Sql, name: string, { tenantId, scopes }: CallContex
 
 function checkScopes(scopes: readonly string[], known: ReadonlySet<string>, held: ReadonlySet<string>): void {
   const violations = scopes.flatMap((scope, i): Violation[] => {
-    if (!known.has(scope)) return [{ pointer: `/scopes/${i}`, code: "scope.unknown", detail: `no scope ${JSON.stringify(scope)}; known: ${[...known].sort().join(" ")}` }];
-    if (!held.has(scope) && !held.has("admin")) return [{ pointer: `/scopes/${i}`, code: "scope.not_held", detail: `you do not hold ${JSON.stringify(scope)}, so you cannot give it` }];
+    if (!known.has(scope))
+      return [{ pointer: `/scopes/${i}`, code: "scope.unknown", detail: `no scope ${JSON.stringify(scope)}; known: ${[...known].sort().join(" ")}` }];
+    if (!held.has(scope) && !held.has("admin"))
+      return [{ pointer: `/scopes/${i}`, code: "scope.not_held", detail: `you do not hold ${JSON.stringify(scope)}, so you cannot give it` }];
     return [];
   });
-  if (violations.length > 0) throw new OneDataError("request.invalid", `the client cannot have these scopes: ${violations[0]?.detail ?? ""}`, { violations });
+  if (violations.length > 0)
+    throw new OneDataError("request.invalid", `the client cannot have these scopes: ${violations[0]?.detail ?? ""}`, { violations });
 }
 
 function checkVariables(variables: Readonly<Record<string, string>>): Violation[] {
   const entries = Object.entries(variables);
-  if (entries.length > MAX_VARIABLES) return [{ pointer: "/variables", code: "max_pairs", detail: `${entries.length} variables; at most ${MAX_VARIABLES}` }];
+  if (entries.length > MAX_VARIABLES)
+    return [{ pointer: "/variables", code: "max_pairs", detail: `${entries.length} variables; at most ${MAX_VARIABLES}` }];
   return entries.flatMap(([name, value]): Violation[] => {
     const pointer = `/variables/${name}`;
-    if (!/^[A-Za-z_][A-Za-z0-9_-]{0,62}$/.test(name)) return [{ pointer, code: "name", detail: `${JSON.stringify(name)} is no name: letters, digits, _ and -, starting with a letter, at most 63` }];
-    if (Buffer.byteLength(value) > MAX_VARIABLE_BYTES) return [{ pointer, code: "max_len", detail: `${name} has ${Buffer.byteLength(value)} bytes; at most ${MAX_VARIABLE_BYTES}` }];
+    if (!/^[A-Za-z_][A-Za-z0-9_-]{0,62}$/.test(name))
+      return [{ pointer, code: "name", detail: `${JSON.stringify(name)} is no name: letters, digits, _ and -, starting with a letter, at most 63` }];
+    if (Buffer.byteLength(value) > MAX_VARIABLE_BYTES)
+      return [{ pointer, code: "max_len", detail: `${name} has ${Buffer.byteLength(value)} bytes; at most ${MAX_VARIABLE_BYTES}` }];
     if (value.includes("\0")) return [{ pointer, code: "no_nul", detail: `${name} holds U+0000, which cannot be stored` }];
     return [];
   });
 }
 
-const toMessage = (row: TenantRow): TenantMessage => ({ name: row.name, limits: row.limits, variables: { ...row.variables }, createdAt: row.createdAt });
+const toMessage = (row: TenantRow): TenantMessage => ({
+  name: row.name,
+  limits: row.limits,
+  variables: { ...row.variables },
+  createdAt: row.createdAt,
+});

@@ -17,9 +17,12 @@ export function describeWait(wait: EventWait, { isOfImport }: { isOfImport: bool
     const at = wait.pipelineStateChangedAt === undefined ? "" : ` ${since(wait.pipelineStateChangedAt, wait.now)}`;
     return `paused${by}${at}${wait.pipelineReason === undefined ? "" : `: ${wait.pipelineReason}`}`;
   }
-  if (wait.blockedUntil !== undefined && wait.blockedUntil > wait.now) return `${wait.blockReason ?? "a service cannot do its work"}, next try ${clock(wait.blockedUntil)}`;
-  if (wait.availableAt !== undefined && wait.availableAt > wait.now) return `it is tried again after attempt ${wait.attempt}, next try ${clock(wait.availableAt)}`;
+  if (wait.blockedUntil !== undefined && wait.blockedUntil > wait.now)
+    return `${wait.blockReason ?? "a service cannot do its work"}, next try ${clock(wait.blockedUntil)}`;
+  if (wait.availableAt !== undefined && wait.availableAt > wait.now)
+    return `it is tried again after attempt ${wait.attempt}, next try ${clock(wait.availableAt)}`;
   if (wait.enginesAlive === 0) return "no engine is running";
-  if (wait.batchesAhead > 0) return `${count(wait.batchesAhead)} ${wait.batchesAhead === 1 ? "batch" : "batches"}${isOfImport ? " of your import" : ""} ahead`;
+  if (wait.batchesAhead > 0)
+    return `${count(wait.batchesAhead)} ${wait.batchesAhead === 1 ? "batch" : "batches"}${isOfImport ? " of your import" : ""} ahead`;
   return "its turn: an engine takes it next";
 }

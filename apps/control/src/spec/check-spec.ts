@@ -4,7 +4,20 @@
  * Non-duty: running its tests, storing it.
  */
 import { createHash } from "node:crypto";
-import { canonicalJson, type Catalogue, type CatalogueEntry, ENGINE, type Json, type JsonObject, OneDataError, type PipelineSpec, type Plan, planPipeline, readSpec, type Violation } from "@onedata/core";
+import {
+  type Catalogue,
+  type CatalogueEntry,
+  canonicalJson,
+  ENGINE,
+  type Json,
+  type JsonObject,
+  OneDataError,
+  type PipelineSpec,
+  type Plan,
+  planPipeline,
+  readSpec,
+  type Violation,
+} from "@onedata/core";
 import { stringifyJson } from "@onedata/formats";
 import { checkConfig, compileExpression, declaredMembers, schemaProblems, warnExpressions } from "@onedata/operations";
 import { readDocument, type SpecDocument, type SpecProblem } from "./document.ts";
@@ -21,7 +34,12 @@ export type SpecSurroundings = {
   readonly isConnection: (name: string) => Promise<boolean>;
   readonly isLookup: (name: string) => Promise<boolean>;
   /** Problems with pointers into the sink's config. Throws when it cannot be checked now. Absent = sinks are not used, so not checked. */
-  readonly checkSink?: (sink: { readonly kind: string; readonly service: string; readonly config: Json; readonly connection: string | undefined }) => Promise<readonly Violation[]>;
+  readonly checkSink?: (sink: {
+    readonly kind: string;
+    readonly service: string;
+    readonly config: Json;
+    readonly connection: string | undefined;
+  }) => Promise<readonly Violation[]>;
 };
 
 export type CheckedSpec = {
@@ -48,8 +66,16 @@ export async function checkSpec({ pipeline, document: text, mediaType, fuse = tr
   if (spec === undefined) throw invalid(pipeline, withLines(document, [...resolved.violations, ...shape]));
 
   const violations: Violation[] = [...resolved.violations];
-  if (spec.name !== pipeline) violations.push({ pointer: "/name", code: "spec.name", detail: `is ${JSON.stringify(spec.name)}, but the request is for ${JSON.stringify(pipeline)}; they must be equal` });
-  violations.push(...checkInput(spec), ...spec.steps.flatMap((step, i) => (step.when === undefined ? [] : checkExpression(`/steps/${i}/when`, step.when))));
+  if (spec.name !== pipeline)
+    violations.push({
+      pointer: "/name",
+      code: "spec.name",
+      detail: `is ${JSON.stringify(spec.name)}, but the request is for ${JSON.stringify(pipeline)}; they must be equal`,
+    });
+  violations.push(
+    ...checkInput(spec),
+    ...spec.steps.flatMap((step, i) => (step.when === undefined ? [] : checkExpression(`/steps/${i}/when`, step.when))),
+  );
   const catalogue = await around.catalogue([...spec.steps, ...spec.sinks].map(({ use }) => use));
   const planned = planPipeline(spec, catalogue, { hash: sha256, checkConfig: checkEntryConfig, fuse });
   violations.push(...planned.violations);
@@ -57,14 +83,21 @@ export async function checkSpec({ pipeline, document: text, mediaType, fuse = tr
   const { plan } = planned;
   if (plan === undefined || violations.length > 0) {
     const down = around.unreachable();
-    const hint = down.length > 0 && violations.some((v) => v.code === "spec.unknown_operation") ? `; services that do not answer now: ${down.join(", ")}` : "";
+    const hint =
+      down.length > 0 && violations.some((v) => v.code === "spec.unknown_operation") ? `; services that do not answer now: ${down.join(", ")}` : "";
     throw invalid(pipeline, withLines(document, violations), hint);
   }
   const warnings: SpecProblem[] = withLines(document, [...warnOfExpressions(spec, catalogue), ...(await warnOfLookups(spec, around))]);
   const sinkProblems = await Promise.all(plan.sinks.map(async (sink, i) => ({ i, ...(await tryCheckSink(sink, around)) })));
   for (const { i, problems, unchecked } of sinkProblems) {
     violations.push(...problems.map((v) => ({ ...v, pointer: `/sinks/${i}/with${v.pointer}` })));
-    if (unchecked !== undefined) warnings.push({ pointer: `/sinks/${i}`, code: "sink.unchecked", detail: `the sink could not be checked: ${unchecked}`, line: document.lineOf(`/sinks/${i}`) });
+    if (unchecked !== undefined)
+      warnings.push({
+        pointer: `/sinks/${i}`,
+        code: "sink.unchecked",
+        detail: `the sink could not be checked: ${unchecked}`,
+        line: document.lineOf(`/sinks/${i}`),
+      });
   }
   if (violations.length > 0) throw invalid(pipeline, withLines(document, violations));
   return {
@@ -106,7 +139,13 @@ function checkEntryConfig(entry: CatalogueEntry, config: JsonObject): readonly V
   try {
     return checkConfig(entry.description, config);
   } catch (error) {
-    return [{ pointer: "", code: "contract.breach", detail: `service ${entry.service} describes ${entry.description.name} with a config schema that cannot be used: ${OneDataError.from(error).message}` }];
+    return [
+      {
+        pointer: "",
+        code: "contract.breach",
+        detail: `service ${entry.service} describes ${entry.description.name} with a config schema that cannot be used: ${OneDataError.from(error).message}`,
+      },
+    ];
   }
 }
 
@@ -117,7 +156,10 @@ function warnOfExpressions(spec: PipelineSpec, catalogue: Catalogue): Violation[
     const entry = catalogue.get(step.use);
     const readsInput = step.needs === undefined ? i === 0 : step.needs.length === 0;
     if (entry === undefined) return [];
-    return warnExpressions(entry.description, step.with, readsInput ? members : undefined).map((v) => ({ ...v, pointer: `/steps/${i}/with${v.pointer}` }));
+    return warnExpressions(entry.description, step.with, readsInput ? members : undefined).map((v) => ({
+      ...v,
+      pointer: `/steps/${i}/with${v.pointer}`,
+    }));
   });
 }
 
@@ -127,19 +169,34 @@ async function warnOfLookups(spec: PipelineSpec, around: SpecSurroundings): Prom
     spec.steps.map(async ({ use, with: config }, i): Promise<Violation[]> => {
       const table = config["table"];
       if (use !== "enrich.lookup" || typeof table !== "string" || (await around.isLookup(table))) return [];
-      return [{ pointer: `/steps/${i}/with/table`, code: "lookup.not_found", detail: `there is no lookup table ${JSON.stringify(table)} yet; upload it with PUT /v1/lookups/${table}` }];
+      return [
+        {
+          pointer: `/steps/${i}/with/table`,
+          code: "lookup.not_found",
+          detail: `there is no lookup table ${JSON.stringify(table)} yet; upload it with PUT /v1/lookups/${table}`,
+        },
+      ];
     }),
   );
   return found.flat();
 }
 
 async function checkConnections(spec: PipelineSpec, around: SpecSurroundings): Promise<Violation[]> {
-  const places = [...spec.steps.map((step, i) => ({ list: "steps", i, config: step.with })), ...spec.sinks.map((sink, i) => ({ list: "sinks", i, config: sink.with }))];
+  const places = [
+    ...spec.steps.map((step, i) => ({ list: "steps", i, config: step.with })),
+    ...spec.sinks.map((sink, i) => ({ list: "sinks", i, config: sink.with })),
+  ];
   const found = await Promise.all(
     places.map(async ({ list, i, config }): Promise<Violation[]> => {
       const name = config["connection"];
       if (typeof name !== "string" || (await around.isConnection(name))) return [];
-      return [{ pointer: `/${list}/${i}/with/connection`, code: "connection.not_found", detail: `no connection ${JSON.stringify(name)}; create it with PUT /v1/connections/${name}` }];
+      return [
+        {
+          pointer: `/${list}/${i}/with/connection`,
+          code: "connection.not_found",
+          detail: `no connection ${JSON.stringify(name)}; create it with PUT /v1/connections/${name}`,
+        },
+      ];
     }),
   );
   return found.flat();
@@ -151,18 +208,27 @@ async function tryCheckSink(sink: Plan["sinks"][number], around: SpecSurrounding
     return { problems: await around.checkSink({ kind: sink.kind, service: sink.service, config: sink.config, connection: sink.connection }) };
   } catch (error) {
     const known = OneDataError.from(error);
-    if (known.row.retry === "never") return { problems: known.violations.length > 0 ? known.violations : [{ pointer: "", code: known.code, detail: known.message }] };
+    if (known.row.retry === "never")
+      return { problems: known.violations.length > 0 ? known.violations : [{ pointer: "", code: known.code, detail: known.message }] };
     return { problems: [], unchecked: known.message };
   }
 }
 
-const withLines = (document: SpecDocument, violations: readonly Violation[]): SpecProblem[] => violations.map((v) => ({ ...v, line: document.lineOf(v.pointer) }));
+const withLines = (document: SpecDocument, violations: readonly Violation[]): SpecProblem[] =>
+  violations.map((v) => ({ ...v, line: document.lineOf(v.pointer) }));
 
 function invalid(pipeline: string, problems: readonly SpecProblem[], hint = ""): OneDataError {
   const [first] = problems;
   const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
-  const where = first === undefined ? "" : `${first.line > 0 ? `line ${first.line}, ` : ""}${first.pointer === "" ? "the document" : first.pointer}: ${first.detail}`;
-  return new OneDataError("pipeline.invalid", `the spec of ${JSON.stringify(pipeline)} has ${problems.length} ${problems.length === 1 ? "problem" : "problems"}: ${where}${more}${hint}`, {
-    violations: problems.map(({ pointer, code, detail, line }) => ({ pointer, code, detail: line > 0 ? `line ${line}: ${detail}` : detail })),
-  });
+  const where =
+    first === undefined
+      ? ""
+      : `${first.line > 0 ? `line ${first.line}, ` : ""}${first.pointer === "" ? "the document" : first.pointer}: ${first.detail}`;
+  return new OneDataError(
+    "pipeline.invalid",
+    `the spec of ${JSON.stringify(pipeline)} has ${problems.length} ${problems.length === 1 ? "problem" : "problems"}: ${where}${more}${hint}`,
+    {
+      violations: problems.map(({ pointer, code, detail, line }) => ({ pointer, code, detail: line > 0 ? `line ${line}: ${detail}` : detail })),
+    },
+  );
 }

@@ -37,18 +37,26 @@ describe("a spec's text", () => {
     expect(readDocument("a".repeat(MAX_SPEC_BYTES + 1), YAML).problems).toMatchObject([{ code: "spec.too_large" }]);
     expect(readDocument("[".repeat(100_000), YAML).value).toBeUndefined();
     expect(readDocument(`${"[".repeat(100)}1${"]".repeat(100)}`, YAML).problems).toMatchObject([{ code: "spec.too_deep" }]);
-    const bomb = ["a: &a [1,1,1,1,1,1,1,1,1,1]", ..."bcdefgh".split("").map((name, i) => `${name}: &${name} [${Array(10).fill(`*${"abcdefg"[i]}`).join(",")}]`)].join("\n");
+    const bomb = [
+      "a: &a [1,1,1,1,1,1,1,1,1,1]",
+      ..."bcdefgh".split("").map((name, i) => `${name}: &${name} [${Array(10).fill(`*${"abcdefg"[i]}`).join(",")}]`),
+    ].join("\n");
     const startMs = performance.now();
     expect(readDocument(bomb, YAML).problems[0]).toMatchObject({ code: "spec.too_large" });
     // Without the bound it would be 10^8 values.
     expect(performance.now() - startMs).toBeLessThan(10_000);
-    for (const open of ["[", "{a: ", "- ", "? "]) expect(readDocument(open.repeat(20_000), YAML).problems[0], open).toMatchObject({ code: "spec.too_deep" });
-    expect(readDocument(Array.from({ length: 390 }, (_, i) => `${" ".repeat(i)}a:`).join("\n"), YAML).problems[0]).toMatchObject({ code: "spec.too_deep", line: 66 });
+    for (const open of ["[", "{a: ", "- ", "? "])
+      expect(readDocument(open.repeat(20_000), YAML).problems[0], open).toMatchObject({ code: "spec.too_deep" });
+    expect(readDocument(Array.from({ length: 390 }, (_, i) => `${" ".repeat(i)}a:`).join("\n"), YAML).problems[0]).toMatchObject({
+      code: "spec.too_deep",
+      line: 66,
+    });
     expect(readDocument(`[${"[],".repeat(80_000)}]`, YAML).problems[0]).toMatchObject({ code: "spec.too_large" });
     expect(readDocument("a: &a [*a]", YAML).value).toBeUndefined();
   });
 
   it("refuses what is no JSON", () => {
-    for (const text of ["a: .inf", "a: !!binary aGk=", "? [a]\n: b", 'a: "\\0"', "a: *nowhere"]) expect(readDocument(text, YAML).value, text).toBeUndefined();
+    for (const text of ["a: .inf", "a: !!binary aGk=", "? [a]\n: b", 'a: "\\0"', "a: *nowhere"])
+      expect(readDocument(text, YAML).value, text).toBeUndefined();
   });
 });

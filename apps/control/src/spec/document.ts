@@ -31,7 +31,12 @@ export function readDocument(text: string, mediaType: string): SpecDocument {
   if (bytes > MAX_SPEC_BYTES) return refused({ code: "spec.too_large", detail: `the spec has ${bytes} bytes; at most ${MAX_SPEC_BYTES}`, line: 0 });
   if (mediaType.includes("json")) {
     const error = locateJsonError(text);
-    if (error !== undefined) return refused({ code: "spec.malformed", detail: `not valid JSON: ${error.message}; to send YAML, say Content-Type: application/yaml`, line: error.line });
+    if (error !== undefined)
+      return refused({
+        code: "spec.malformed",
+        detail: `not valid JSON: ${error.message}; to send YAML, say Content-Type: application/yaml`,
+        line: error.line,
+      });
   }
   const excess = findExcess(text);
   if (excess !== undefined) return refused(excess);
@@ -66,7 +71,8 @@ function findExcess(text: string): Omit<SpecProblem, "pointer"> | undefined {
     else if (token === "]" || token === "}") flow = Math.max(flow - 1, 0);
     else if (flow === 0 && (token === "-" || token === "?" || token === ":")) compact += 1;
     else if (token.startsWith("\n") || token.startsWith("\r")) compact = 0;
-    else if (/^ +$/.test(token) && token.length > MAX_INDENT) return { code: "spec.too_deep", detail: `more than ${MAX_INDENT} blanks in a row`, line };
+    else if (/^ +$/.test(token) && token.length > MAX_INDENT)
+      return { code: "spec.too_deep", detail: `more than ${MAX_INDENT} blanks in a row`, line };
     if (flow > MAX_DEPTH || compact > MAX_DEPTH) return { code: "spec.too_deep", detail: `nested deeper than ${MAX_DEPTH} levels`, line };
     line += countLines(token);
   }
@@ -79,7 +85,11 @@ function countLines(token: string): number {
   return lines;
 }
 
-const refused = (problem: Omit<SpecProblem, "pointer">): SpecDocument => ({ value: undefined, problems: [{ pointer: "", ...problem }], lineOf: () => 0 });
+const refused = (problem: Omit<SpecProblem, "pointer">): SpecDocument => ({
+  value: undefined,
+  problems: [{ pointer: "", ...problem }],
+  lineOf: () => 0,
+});
 
 type Path = readonly (string | number)[];
 
@@ -95,7 +105,8 @@ class DocumentReader {
   }
 
   problem(path: Path, code: string, detail: string, offset: number | undefined): null {
-    if (this.problems.length < 100) this.problems.push({ pointer: toPointer(path), code, detail, line: offset === undefined ? 0 : this.#lines.linePos(offset).line });
+    if (this.problems.length < 100)
+      this.problems.push({ pointer: toPointer(path), code, detail, line: offset === undefined ? 0 : this.#lines.linePos(offset).line });
     return null;
   }
 
@@ -113,14 +124,17 @@ class DocumentReader {
     if (offset !== undefined && !this.#offsets.has(pointer)) this.#offsets.set(pointer, offset);
     this.#values += 1;
     if (this.#values > MAX_VALUES) {
-      if (this.#values === MAX_VALUES + 1) this.problem(path, "spec.too_large", `more than ${MAX_VALUES} values; aliases count as what they stand for`, offset);
+      if (this.#values === MAX_VALUES + 1)
+        this.problem(path, "spec.too_large", `more than ${MAX_VALUES} values; aliases count as what they stand for`, offset);
       return null;
     }
     if (path.length > MAX_DEPTH) return this.problem(path, "spec.too_deep", `nested deeper than ${MAX_DEPTH} levels`, offset);
     if ((isScalar(node) || isMap(node) || isSeq(node)) && node.anchor !== undefined) this.#anchors.set(node.anchor, node);
     if (isAlias(node)) {
       const target = this.#anchors.get(node.source);
-      return target === undefined ? this.problem(path, "spec.malformed", `the alias *${node.source} has no anchor before it`, offset) : this.value(target, path);
+      return target === undefined
+        ? this.problem(path, "spec.malformed", `the alias *${node.source} has no anchor before it`, offset)
+        : this.value(target, path);
     }
     if (isSeq(node)) return node.items.map((item, i) => this.value(item, [...path, i]));
     if (isMap(node)) return this.#object(node.items, path);
@@ -150,7 +164,8 @@ class DocumentReader {
   #scalar(node: Scalar, path: Path, offset: number | undefined): Json {
     const { value } = node;
     if (value === null || value === undefined) return null;
-    if (typeof value === "string") return value.includes("\0") ? this.problem(path, "spec.nul", "holds U+0000, which cannot be stored; leave it out", offset) : value;
+    if (typeof value === "string")
+      return value.includes("\0") ? this.problem(path, "spec.nul", "holds U+0000, which cannot be stored; leave it out", offset) : value;
     if (typeof value === "boolean") return value;
     if (typeof value === "number") {
       const literal = node.source?.replace(/^\+/, "") ?? String(value);

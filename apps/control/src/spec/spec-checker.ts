@@ -22,7 +22,8 @@ export function createSpecChecker({ sql, catalogue, sinks }: { sql: Sql; catalog
     isLookup: async (name: string) => (await findLookup(sql, tenantId, name)) !== undefined,
   });
   return {
-    check: async (tenantId, spec, signal) => checkSpec(spec, { ...(await surroundings(tenantId)), checkSink: (sink) => sinks.check(tenantId, sink, signal) }),
+    check: async (tenantId, spec, signal) =>
+      checkSpec(spec, { ...(await surroundings(tenantId)), checkSink: (sink) => sinks.check(tenantId, sink, signal) }),
     checkForLab: async (tenantId, spec) => checkSpec({ ...spec, fuse: false }, await surroundings(tenantId)),
   };
 }

@@ -12,7 +12,11 @@ export function resolveVariables(document: Json, variables: Readonly<Record<stri
       return value.replace(VARIABLE, (whole, name: string) => {
         const found = known.get(name);
         if (found === undefined) {
-          violations.push({ pointer: toPointer(path), code: "spec.unknown_variable", detail: `no variable ${JSON.stringify(name)}${didYouMean(name, known.keys())} Set it with PUT /v1/tenant/variables` });
+          violations.push({
+            pointer: toPointer(path),
+            code: "spec.unknown_variable",
+            detail: `no variable ${JSON.stringify(name)}${didYouMean(name, known.keys())} Set it with PUT /v1/tenant/variables`,
+          });
         }
         return found ?? whole;
       });

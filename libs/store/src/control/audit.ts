@@ -8,9 +8,20 @@ import type { Sql, Transaction } from "../connection.ts";
 /** Who does it, as the audit log names them. */
 export type Actor = { readonly name: string };
 
-export type AuditEntry = { readonly id: bigint; readonly at: Date; readonly who: string; readonly action: string; readonly subject: string; readonly detail: string };
+export type AuditEntry = {
+  readonly id: bigint;
+  readonly at: Date;
+  readonly who: string;
+  readonly action: string;
+  readonly subject: string;
+  readonly detail: string;
+};
 
-export type Change = { readonly action: string; readonly subject: string; readonly detail?: Readonly<Record<string, string | number | boolean | null>> };
+export type Change = {
+  readonly action: string;
+  readonly subject: string;
+  readonly detail?: Readonly<Record<string, string | number | boolean | null>>;
+};
 
 /** Payload: `<subject>` of the audit row after the tenant's id, e.g. `7 pipelines/orders`. Losing one costs a cache's age, nothing else. */
 export const CHANGES_CHANNEL = "onedata_changes";
@@ -25,7 +36,11 @@ export async function recordChange(tx: Transaction, tenantId: TenantId, actor: A
 }
 
 /** Newest first; `before` is the last id of the previous page. */
-export async function listAudit(sql: Sql, tenantId: TenantId, { limit, before }: { limit: number; before: bigint | undefined }): Promise<AuditEntry[]> {
+export async function listAudit(
+  sql: Sql,
+  tenantId: TenantId,
+  { limit, before }: { limit: number; before: bigint | undefined },
+): Promise<AuditEntry[]> {
   const rows = await sql<{ id: bigint; at: Date; who: string; action: string; subject: string; detail: string }[]>`
     select id, onedata.time_of(id) as at, principal as who, action, subject, detail::text as detail
       from onedata.audit where tenant_id = ${tenantId} and id < ${before ?? 9223372036854775807n} order by id desc limit ${limit}`;

@@ -3,7 +3,7 @@
  * Invariant: an event leaves the queue only together with its verdict (`runs`) and its dead letter. Batches in a run are left to their run.
  */
 import { createHash } from "node:crypto";
-import type { PipelineId, TenantId } from "@onedata/core";
+import { type PipelineId, type TenantId, toPipelineId, toTenantId } from "@onedata/core";
 import type { Sql, Transaction } from "../connection.ts";
 import { type Actor, recordChange } from "./audit.ts";
 import { getPipeline } from "./pipelines.ts";
@@ -26,7 +26,9 @@ const DEAD = "02";
 
 export async function readFigures(sql: Sql, tenantId: TenantId, name: string): Promise<PipelineFigures> {
   const { id } = await getPipeline(sql, tenantId, name);
-  const [row] = await sql<{ waiting: number; running: number; oldest: Date | null; delivered: number; filtered: number; dead: number; letters: number }[]>`
+  const [row] = await sql<
+    { waiting: number; running: number; oldest: Date | null; delivered: number; filtered: number; dead: number; letters: number }[]
+  >`
     with backlog as (
       select coalesce(sum(q.n) filter (where q.run_id is null), 0)::int as waiting, coalesce(sum(q.n) filter (where q.run_id is not null), 0)::int as running,
              onedata.time_of(min(q.batch_id) filter (where q.run_id is null)) as oldest
@@ -49,32 +51,73 @@ export async function readFigures(sql: Sql, tenantId: TenantId, name: string): P
   };
 }
 
-/** Turns everything that waits now into dead letters, a few hundred batches a commit; what is captured meanwhile may stay. Returns how many events. */
-export async function discardBacklog(
-  sql: Sql,
-  tenantId: TenantId,
-  actor: Actor,
-  { name, reason, code, signal }: { name: string; reason: string; code: DiscardCode; signal?: AbortSignal },
-): Promise<number> {
+export type DiscardOptions = { readonly name: string; readonly reason: string; readonly code: DiscardCode; readonly budgetMs: number };
+
+/**
+ * Turns everything that waits now into dead letters; what is captured meanwhile stays. Returns how many events waited.
+ * It works for `budgetMs`; the rest, and what a crash leaves, is done by `continueDiscards`, for the job is stored first.
+ */
+export async function discardBacklog(sql: Sql, tenantId: TenantId, actor: Actor, { name, reason, code, budgetMs }: DiscardOptions): Promise<number> {
   const pipeline = await getPipeline(sql, tenantId, name);
-  const [last] = await sql<{ seq: bigint | null }[]>`
-    select max(q.seq) as seq from onedata.queue q join onedata.lanes l on l.id = q.lane_id where l.tenant_id = ${tenantId} and l.pipeline_id = ${pipeline.id}`;
-  let events = 0;
   const message = `discarded by ${actor.name}${reason === "" ? "" : `: ${reason}`}`;
-  while (last?.seq != null) {
-    signal?.throwIfAborted();
-    const upTo = last.seq;
-    const done = await sql.begin((tx) => discardSome(tx, tenantId, { pipelineId: pipeline.id, version: pipeline.activeVersion, upTo, code, message }));
-    events += done.events;
-    if (done.batches < BATCHES_PER_DISCARD) break;
+  const job = await sql.begin(async (tx) => {
+    const [waiting] = await tx<{ events: number; last: string | null }[]>`
+      select coalesce(sum(q.n), 0)::int as events, max(q.seq)::text as last from onedata.queue q join onedata.lanes l on l.id = q.lane_id
+       where l.tenant_id = ${tenantId} and l.pipeline_id = ${pipeline.id} and q.run_id is null`;
+    const spec = JSON.stringify({ code, message, upTo: waiting?.last ?? "0" });
+    const [row] = await tx<{ id: bigint }[]>`
+      insert into onedata.jobs (tenant_id, pipeline_id, kind, state, spec, version, total, created_by)
+      values (${tenantId}, ${pipeline.id}, 'discard', 'running', ${spec}::text::jsonb, ${pipeline.activeVersion ?? null}, ${waiting?.events ?? 0}, ${actor.name}) returning id`;
+    await recordChange(tx, tenantId, actor, {
+      action: "DiscardBacklog",
+      subject: `pipelines/${name}`,
+      detail: { reason, events: waiting?.events ?? 0 },
+    });
+    return { id: row?.id ?? 0n, upTo: BigInt(waiting?.last ?? "0"), events: waiting?.events ?? 0 };
+  });
+  await workOff(sql, tenantId, { jobId: job.id, pipelineId: pipeline.id, version: pipeline.activeVersion, upTo: job.upTo, code, message }, budgetMs);
+  return job.events;
+}
+
+/** For the sweep, over all tenants: goes on with discards that were not finished in time. */
+export async function continueDiscards(sql: Sql, budgetMs: number): Promise<void> {
+  const jobs = await sql<
+    { id: bigint; tenant_id: bigint; pipeline_id: bigint; version: number | null; up_to: string; code: DiscardCode; message: string }[]
+  >`
+    select id, tenant_id, pipeline_id, version, spec->>'upTo' as up_to, spec->>'code' as code, spec->>'message' as message
+      from onedata.jobs where kind = 'discard' and state = 'running' and created_at < now() - interval '30 seconds' order by id limit 10`;
+  for (const job of jobs) {
+    const discard = {
+      jobId: job.id,
+      pipelineId: toPipelineId(job.pipeline_id),
+      version: job.version ?? undefined,
+      upTo: BigInt(job.up_to),
+      code: job.code,
+      message: job.message,
+    };
+    await workOff(sql, toTenantId(job.tenant_id), discard, budgetMs);
   }
-  await sql.begin((tx) => recordChange(tx, tenantId, actor, { action: "DiscardBacklog", subject: `pipelines/${name}`, detail: { reason, events } }));
-  return events;
+}
+
+/** Several may work at one job: each takes other batches. */
+async function workOff(sql: Sql, tenantId: TenantId, discard: Discard & { jobId: bigint }, budgetMs: number): Promise<void> {
+  const endMs = performance.now() + budgetMs;
+  do {
+    const done = await sql.begin((tx) => discardSome(tx, tenantId, discard));
+    if (done.batches === 0) {
+      await sql`update onedata.jobs set state = 'done', finished_at = now(), updated_at = now() where id = ${discard.jobId} and tenant_id = ${tenantId}`;
+      return;
+    }
+  } while (performance.now() < endMs);
 }
 
 type Discard = { pipelineId: PipelineId; version: number | undefined; upTo: bigint; code: DiscardCode; message: string };
 
-async function discardSome(tx: Transaction, tenantId: TenantId, { pipelineId, version, upTo, code, message }: Discard): Promise<{ batches: number; events: number }> {
+async function discardSome(
+  tx: Transaction,
+  tenantId: TenantId,
+  { pipelineId, version, upTo, code, message }: Discard,
+): Promise<{ batches: number; events: number }> {
   const fingerprint = createHash("sha256").update(`${code}\n${pipelineId}`).digest("hex").slice(0, 16);
   const [row] = await tx<{ batches: number; events: number }[]>`
     with taken as (
@@ -116,10 +159,14 @@ async function discardSome(tx: Transaction, tenantId: TenantId, { pipelineId, ve
 
 export type DeletingPipeline = { readonly tenantId: bigint; readonly name: string; readonly discard: boolean };
 
-/** For the sweep, over all tenants: what is being deleted, and whether its backlog is to be discarded. */
+/** For the sweep, over all tenants: what is being deleted, and whether a discard of its backlog is asked for and not under way. */
 export async function listDeleting(sql: Sql): Promise<DeletingPipeline[]> {
   const rows = await sql<{ tenant_id: bigint; name: string; discard: boolean }[]>`
-    select tenant_id, name, coalesce(reason = 'discard', false) as discard from onedata.pipelines where state = 'deleting' order by id limit 1000`;
+    select p.tenant_id, p.name,
+           coalesce(p.reason = 'discard', false)
+             and exists (select from onedata.queue q join onedata.lanes l on l.id = q.lane_id where l.pipeline_id = p.id and q.run_id is null)
+             and not exists (select from onedata.jobs j where j.tenant_id = p.tenant_id and j.pipeline_id = p.id and j.kind = 'discard' and j.state = 'running') as discard
+      from onedata.pipelines p where p.state = 'deleting' order by p.id limit 1000`;
   return rows.map((row) => ({ tenantId: row.tenant_id, name: row.name, discard: row.discard }));
 }
 

@@ -27,7 +27,8 @@ export type RunConnection = {
   readonly version: number;
 };
 
-const notFound = (name: string): OneDataError => new OneDataError("connection.not_found", `no connection ${JSON.stringify(name)}; create it with PUT /v1/connections/${name}`);
+const notFound = (name: string): OneDataError =>
+  new OneDataError("connection.not_found", `no connection ${JSON.stringify(name)}; create it with PUT /v1/connections/${name}`);
 const placeOf = (tenantId: TenantId, name: string): string => `connection ${tenantId} ${name}`;
 
 /** A secret left out keeps its value, an empty one is removed. */
@@ -38,7 +39,9 @@ export async function putConnection(
   { name, kind, config, secrets, box }: { name: string; kind: string; config: string; secrets: Readonly<Record<string, string>>; box: SecretBox },
 ): Promise<ConnectionRow> {
   return sql.begin(async (tx) => {
-    const [old] = await tx<{ secret: Uint8Array | null }[]>`select secret from onedata.connections where tenant_id = ${tenantId} and name = ${name} for update`;
+    const [old] = await tx<
+      { secret: Uint8Array | null }[]
+    >`select secret from onedata.connections where tenant_id = ${tenantId} and name = ${name} for update`;
     const kept = old?.secret == null ? {} : readSecrets(box, tenantId, name, old.secret);
     const merged = Object.fromEntries(Object.entries({ ...kept, ...secrets }).filter(([, value]) => value !== ""));
     const sealed = Object.keys(merged).length === 0 ? null : box.seal(JSON.stringify(merged), placeOf(tenantId, name));
@@ -47,7 +50,11 @@ export async function putConnection(
       values (${tenantId}, ${name}, ${kind}, ${config}::text::jsonb, ${sealed}, ${sealed === null ? null : `${box.keyId} ${Object.keys(merged).sort().join(" ")}`}, ${actor.name})
       on conflict (tenant_id, name) do update set kind = excluded.kind, config = excluded.config, secret = excluded.secret, secret_key_id = excluded.secret_key_id,
              version = c.version + 1, updated_at = now()`;
-    await recordChange(tx, tenantId, actor, { action: "PutConnection", subject: `connections/${name}`, detail: { kind, secrets: Object.keys(secrets).sort().join(" ") } });
+    await recordChange(tx, tenantId, actor, {
+      action: "PutConnection",
+      subject: `connections/${name}`,
+      detail: { kind, secrets: Object.keys(secrets).sort().join(" ") },
+    });
     return getConnection(tx, tenantId, name);
   });
 }
@@ -70,7 +77,11 @@ export async function deleteConnection(sql: Sql, tenantId: TenantId, actor: Acto
     const [row] = await tx`select 1 from onedata.connections where tenant_id = ${tenantId} and name = ${name} for update`;
     if (row === undefined) throw notFound(name);
     const users = await pipelinesUsingConnection(tx, tenantId, name);
-    if (users.length > 0) throw new OneDataError("connection.in_use", `connection ${JSON.stringify(name)} is used by the active version of ${users.join(", ")}; change or delete these pipelines first`);
+    if (users.length > 0)
+      throw new OneDataError(
+        "connection.in_use",
+        `connection ${JSON.stringify(name)} is used by the active version of ${users.join(", ")}; change or delete these pipelines first`,
+      );
     await tx`delete from onedata.connections where tenant_id = ${tenantId} and name = ${name}`;
     await recordChange(tx, tenantId, actor, { action: "DeleteConnection", subject: `connections/${name}` });
   });
@@ -78,7 +89,9 @@ export async function deleteConnection(sql: Sql, tenantId: TenantId, actor: Acto
 
 /** With its secrets, for a call to a service that asks for the connection. Throws `connection.not_found`. */
 export async function connectionForRun(sql: Sql, tenantId: TenantId, name: string, box: SecretBox): Promise<RunConnection> {
-  const [row] = await sql<(ConnectionRecord & { config_text: string })[]>`select *, config::text as config_text from onedata.connections where tenant_id = ${tenantId} and name = ${name}`;
+  const [row] = await sql<
+    (ConnectionRecord & { config_text: string })[]
+  >`select *, config::text as config_text from onedata.connections where tenant_id = ${tenantId} and name = ${name}`;
   if (row === undefined) throw notFound(name);
   const secrets = row.secret === null ? {} : readSecrets(box, tenantId, name, row.secret);
   return { name, kind: row.kind, configJson: mergeJson(row.config_text, secrets), version: row.version };

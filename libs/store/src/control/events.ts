@@ -43,7 +43,13 @@ export type EventWait = {
   readonly now: Date;
 };
 
-export type EventDeadLetter = { readonly id: bigint; readonly step: string | undefined; readonly sink: string | undefined; readonly code: string; readonly message: string };
+export type EventDeadLetter = {
+  readonly id: bigint;
+  readonly step: string | undefined;
+  readonly sink: string | undefined;
+  readonly code: string;
+  readonly message: string;
+};
 
 export type EventRow = {
   readonly id: EventId;
@@ -91,7 +97,13 @@ export async function getEvent(sql: Sql, tenantId: TenantId, id: EventId): Promi
     capturedAt: event.captured_at,
     importId: event.import_id ?? undefined,
     attempts,
-    deadLetters: deadLetters.map(({ id: letter, step, sink, code, message }) => ({ id: letter, step: sink === null ? (step ?? undefined) : undefined, sink: sink ?? undefined, code, message })),
+    deadLetters: deadLetters.map(({ id: letter, step, sink, code, message }) => ({
+      id: letter,
+      step: sink === null ? (step ?? undefined) : undefined,
+      sink: sink ?? undefined,
+      code,
+      message,
+    })),
     verdict: final?.verdict ?? 0,
     doneAt: final?.endedAt,
     wait,
@@ -238,15 +250,27 @@ export const stateOf = (event: { verdict: number; queued: boolean; running: bool
   event.verdict !== 0 || !event.queued ? "done" : event.running ? "running" : "waiting";
 
 /** Events of these batches that finished after `since`, by the database's clock, oldest first. */
-export async function listFinished(sql: Sql, tenantId: TenantId, { batchIds, since }: { batchIds: readonly bigint[]; since: Date }): Promise<EventSummary[]> {
+export async function listFinished(
+  sql: Sql,
+  tenantId: TenantId,
+  { batchIds, since }: { batchIds: readonly bigint[]; since: Date },
+): Promise<EventSummary[]> {
   const fresh = await sql<{ batch_id: bigint }[]>`
     select distinct r.batch_id from onedata.runs r where r.batch_id = any(${toArray(batchIds)}::bigint[]) and r.ended_at > ${since}`;
-  const events = await readSummaries(sql, tenantId, fresh.map((row) => row.batch_id));
+  const events = await readSummaries(
+    sql,
+    tenantId,
+    fresh.map((row) => row.batch_id),
+  );
   return events.filter((event) => event.doneAt !== undefined && event.doneAt > since).reverse();
 }
 
 /** What a tail watches: batches of the pipeline above `above`, with those that wait, newest first; and the database's clock. */
-export async function listOpenBatches(sql: Sql, tenantId: TenantId, { name, above, limit }: { name: string; above: bigint; limit: number }): Promise<{ batchIds: bigint[]; now: Date }> {
+export async function listOpenBatches(
+  sql: Sql,
+  tenantId: TenantId,
+  { name, above, limit }: { name: string; above: bigint; limit: number },
+): Promise<{ batchIds: bigint[]; now: Date }> {
   const pipeline = await getPipeline(sql, tenantId, name);
   const rows = await sql<{ id: bigint }[]>`
     (select q.batch_id as id from onedata.queue q join onedata.lanes l on l.id = q.lane_id where l.tenant_id = ${tenantId} and l.pipeline_id = ${pipeline.id} order by q.batch_id limit ${limit})
@@ -263,7 +287,9 @@ const EARLIEST = new Date(0);
 const LATEST = new Date("2200-01-01T00:00:00Z");
 
 async function listAttempts(sql: Sql, tenantId: TenantId, id: EventId): Promise<EventAttempt[]> {
-  const rows = await sql<{ attempt: number; version: number | null; outcome: string; started_at: Date; ended_at: Date; steps: string | null; verdict: number | null }[]>`
+  const rows = await sql<
+    { attempt: number; version: number | null; outcome: string; started_at: Date; ended_at: Date; steps: string | null; verdict: number | null }[]
+  >`
     select r.attempt, r.version, r.outcome, r.started_at, r.ended_at, r.steps::text as steps,
            case when length(r.verdicts) > ${id.n} then get_byte(r.verdicts, ${id.n}) end as verdict
       from onedata.batches b join onedata.runs r on r.batch_id = b.id
@@ -306,7 +332,14 @@ async function readWait(sql: Sql, tenantId: TenantId, batchId: BatchId): Promise
   };
 }
 
-type EventRecord = { payload: string; ordering_key: string | null; trace_id: string | null; captured_at: Date; import_id: bigint | null; pipeline: string };
+type EventRecord = {
+  payload: string;
+  ordering_key: string | null;
+  trace_id: string | null;
+  captured_at: Date;
+  import_id: bigint | null;
+  pipeline: string;
+};
 
 type SummaryRecord = {
   batch_id: bigint;

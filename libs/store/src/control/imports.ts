@@ -36,7 +36,11 @@ export async function getImportProgress(sql: Sql | Transaction, tenantId: Tenant
 }
 
 /** Newest first; an empty `pipeline` is all of the tenant. */
-export async function listImportProgress(sql: Sql, tenantId: TenantId, page: { pipeline: string; limit: number; before: bigint | undefined }): Promise<ImportProgress[]> {
+export async function listImportProgress(
+  sql: Sql,
+  tenantId: TenantId,
+  page: { pipeline: string; limit: number; before: bigint | undefined },
+): Promise<ImportProgress[]> {
   const pipelineId = page.pipeline === "" ? undefined : (await getPipeline(sql, tenantId, page.pipeline)).id;
   return selectImports(sql, tenantId, { pipelineId, limit: page.limit, before: page.before });
 }
@@ -46,7 +50,8 @@ export async function cancelImport(sql: Sql, tenantId: TenantId, actor: Actor, i
   return sql.begin(async (tx) => {
     const [row] = await tx<{ state: string }[]>`select state from onedata.imports where tenant_id = ${tenantId} and id = ${id} for update`;
     if (row === undefined) throw notFound();
-    if (row.state === "received") throw new OneDataError("import.conflict", "the import was received whole; pause or discard the pipeline's backlog instead");
+    if (row.state === "received")
+      throw new OneDataError("import.conflict", "the import was received whole; pause or discard the pipeline's backlog instead");
     if (row.state !== "cancelled") {
       const reason = `cancelled by ${actor.name}`;
       await tx`update onedata.imports set state = 'cancelled', reason = ${reason}, updated_at = now() where tenant_id = ${tenantId} and id = ${id}`;
@@ -83,7 +88,10 @@ async function selectImports(
   tenantId: TenantId,
   which: { id: bigint } | { pipelineId: bigint | undefined; limit: number; before: bigint | undefined },
 ): Promise<ImportProgress[]> {
-  const condition = "id" in which ? sql`i.id = ${which.id}` : sql`i.id < ${which.before ?? 9223372036854775807n} ${which.pipelineId === undefined ? sql`` : sql`and i.pipeline_id = ${which.pipelineId}`}`;
+  const condition =
+    "id" in which
+      ? sql`i.id = ${which.id}`
+      : sql`i.id < ${which.before ?? 9223372036854775807n} ${which.pipelineId === undefined ? sql`` : sql`and i.pipeline_id = ${which.pipelineId}`}`;
   const rows = await sql<ImportRecord[]>`
     select i.id, coalesce(p.name, '') as pipeline, i.state, i.reason, i.accepted, i.rejected, i.source_bytes, i.source_lines, i.created_at, i.finished_at,
            p.state as pipeline_state, p.reason as pipeline_reason, p.state_changed_by, p.state_changed_at,

@@ -10,15 +10,27 @@ import { OneDataError, type TenantId } from "@onedata/core";
 import type { Sql, Transaction } from "../connection.ts";
 import { type Actor, recordChange } from "./audit.ts";
 
-export type LookupRow = { readonly name: string; readonly hash: string; readonly rows: number; readonly columns: readonly string[]; readonly updatedAt: Date };
+export type LookupRow = {
+  readonly name: string;
+  readonly hash: string;
+  readonly rows: number;
+  readonly columns: readonly string[];
+  readonly updatedAt: Date;
+};
 
 /** One row of a list: JSON values by column. */
 export type LookupRecord = Readonly<Record<string, string | number | boolean | null>>;
 
-const notFound = (name: string): OneDataError => new OneDataError("lookup.not_found", `no lookup table ${JSON.stringify(name)}; upload it with PUT /v1/lookups/${name}`);
+const notFound = (name: string): OneDataError =>
+  new OneDataError("lookup.not_found", `no lookup table ${JSON.stringify(name)}; upload it with PUT /v1/lookups/${name}`);
 
 /** `ndjson`: one object per line, all with the same members in the same order; the first member is the key column. */
-export async function putLookup(sql: Sql, tenantId: TenantId, actor: Actor, list: { name: string; hash: string; ndjson: string; rows: number }): Promise<LookupRow> {
+export async function putLookup(
+  sql: Sql,
+  tenantId: TenantId,
+  actor: Actor,
+  list: { name: string; hash: string; ndjson: string; rows: number },
+): Promise<LookupRow> {
   return sql.begin(async (tx) => {
     await tx`
       insert into onedata.lookup_versions (tenant_id, name, hash, row_count, bytes, content)
@@ -65,7 +77,13 @@ async function selectLookups(sql: Sql | Transaction, tenantId: TenantId, name: s
     select l.name, l.hash, v.row_count, split_part(v.content, E'\n', 1) as first, l.updated_at
       from onedata.lookups l join onedata.lookup_versions v using (tenant_id, name, hash)
      where l.tenant_id = ${tenantId} ${name === undefined ? sql`` : sql`and l.name = ${name}`} order by l.name limit 1000`;
-  return rows.map((row) => ({ name: row.name, hash: row.hash, rows: row.row_count, columns: row.first === "" ? [] : Object.keys(parseRow(row.first)), updatedAt: row.updated_at }));
+  return rows.map((row) => ({
+    name: row.name,
+    hash: row.hash,
+    rows: row.row_count,
+    columns: row.first === "" ? [] : Object.keys(parseRow(row.first)),
+    updatedAt: row.updated_at,
+  }));
 }
 
 /** Same shape as the port of `enrich.lookup`. */
@@ -78,7 +96,13 @@ export interface Lookups {
   forTenant(tenantId: TenantId): TenantLookups;
 }
 
-type CachedList = { readonly hash: string; readonly rows: readonly LookupRecord[]; readonly columns: readonly string[]; readonly bytes: number; readonly indexes: Map<string, ReadonlyMap<string, LookupRecord>> };
+type CachedList = {
+  readonly hash: string;
+  readonly rows: readonly LookupRecord[];
+  readonly columns: readonly string[];
+  readonly bytes: number;
+  readonly indexes: Map<string, ReadonlyMap<string, LookupRecord>>;
+};
 type CacheEntry = { checkedAtMs: number; list: CachedList | undefined; loading: Promise<CachedList> | undefined };
 
 export function createLookups(sql: Sql, { maxAgeMs = 2_000, maxBytes = 64 * 1024 * 1024, nowMs = () => performance.now() } = {}): Lookups {
@@ -89,7 +113,10 @@ export function createLookups(sql: Sql, { maxAgeMs = 2_000, maxBytes = 64 * 1024
         from onedata.lookups l join onedata.lookup_versions v using (tenant_id, name, hash) where l.tenant_id = ${tenantId} and l.name = ${name}`;
     if (row === undefined) throw notFound(name);
     if (row.content === null && known !== undefined) return known;
-    const rows = (row.content ?? "").split("\n").filter((line) => line !== "").map(parseRow);
+    const rows = (row.content ?? "")
+      .split("\n")
+      .filter((line) => line !== "")
+      .map(parseRow);
     return { hash: row.hash, rows, columns: Object.keys(rows[0] ?? {}), bytes: (row.content ?? "").length, indexes: new Map() };
   };
   const read = async (tenantId: TenantId, name: string): Promise<CachedList> => {
@@ -137,7 +164,10 @@ function indexOf(list: CachedList, table: string, column: string): ReadonlyMap<s
   const known = list.indexes.get(name);
   if (known !== undefined) return known;
   if (list.columns.length > 0 && !list.columns.includes(name)) {
-    throw new OneDataError("lookup.not_found", `lookup table ${JSON.stringify(table)} has no column ${JSON.stringify(name)}; it has ${list.columns.join(", ")}`);
+    throw new OneDataError(
+      "lookup.not_found",
+      `lookup table ${JSON.stringify(table)} has no column ${JSON.stringify(name)}; it has ${list.columns.join(", ")}`,
+    );
   }
   const index = new Map<string, LookupRecord>();
   for (const row of list.rows) {
@@ -164,6 +194,9 @@ function parseRow(line: string): LookupRecord {
   const row: unknown = JSON.parse(line);
   if (typeof row !== "object" || row === null) return {};
   return Object.fromEntries(
-    Object.entries(row).map(([column, value]) => [column, typeof value === "string" || typeof value === "number" || typeof value === "boolean" ? value : null]),
+    Object.entries(row).map(([column, value]) => [
+      column,
+      typeof value === "string" || typeof value === "number" || typeof value === "boolean" ? value : null,
+    ]),
   );
 }

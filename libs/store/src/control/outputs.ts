@@ -56,7 +56,8 @@ export async function listOutputs(
       if (isFirst && position < next.position) continue;
       if (outputs.length === limit) return { outputs: await toSource(sql, tenantId, outputs), next };
       outputs.push({ event: { batchId: toBatchId(row.batch_id), n }, k, record: records[position] ?? "null" });
-      if (position === row.ordinals.length - 1 || outputs.length === limit) next = { xid: row.xid, batchId: row.batch_id, sink: row.sink, position: position + 1 };
+      if (position === row.ordinals.length - 1 || outputs.length === limit)
+        next = { xid: row.xid, batchId: row.batch_id, sink: row.sink, position: position + 1 };
     }
   }
   return { outputs: await toSource(sql, tenantId, outputs), next };

@@ -65,7 +65,8 @@ export type Applied = {
   readonly previousSpec: string | undefined;
 };
 
-const notFound = (name: string): OneDataError => new OneDataError("pipeline.not_found", `no pipeline ${JSON.stringify(name)}; GET /v1/pipelines lists what there is`);
+const notFound = (name: string): OneDataError =>
+  new OneDataError("pipeline.not_found", `no pipeline ${JSON.stringify(name)}; GET /v1/pipelines lists what there is`);
 
 export async function getPipeline(sql: Sql | Transaction, tenantId: TenantId, name: string): Promise<PipelineRow> {
   const [row] = await selectPipelines(sql, tenantId, { name });
@@ -74,7 +75,8 @@ export async function getPipeline(sql: Sql | Transaction, tenantId: TenantId, na
 }
 
 /** By name; `after` is the last name of the previous page. */
-export const listPipelines = (sql: Sql, tenantId: TenantId, page: { limit: number; after: string }): Promise<PipelineRow[]> => selectPipelines(sql, tenantId, page);
+export const listPipelines = (sql: Sql, tenantId: TenantId, page: { limit: number; after: string }): Promise<PipelineRow[]> =>
+  selectPipelines(sql, tenantId, page);
 
 /** Stores a version unless it is there, and activates it when asked. */
 export async function applyVersion(sql: Sql, tenantId: TenantId, actor: Actor, next: NewVersion): Promise<Applied> {
@@ -96,12 +98,20 @@ async function applyInTransaction(tx: Transaction, tenantId: TenantId, actor: Ac
   const isNew = await createIfMissing(tx, tenantId, next);
   const before = await lockPipeline(tx, tenantId, next.name);
   if (before.state === "deleting") {
-    throw new OneDataError("pipeline.conflict", `pipeline ${JSON.stringify(next.name)} is being deleted; apply it again when its backlog has drained, or under another name`);
+    throw new OneDataError(
+      "pipeline.conflict",
+      `pipeline ${JSON.stringify(next.name)} is being deleted; apply it again when its backlog has drained, or under another name`,
+    );
   }
   if (next.ifMatch !== "" && (isNew || next.ifMatch !== before.etag)) {
-    throw new OneDataError("request.precondition_failed", `pipeline ${JSON.stringify(next.name)} has changed: its etag is ${isNew ? "none, it does not exist" : before.etag}, not ${next.ifMatch}; read it again`);
+    throw new OneDataError(
+      "request.precondition_failed",
+      `pipeline ${JSON.stringify(next.name)} has changed: its etag is ${isNew ? "none, it does not exist" : before.etag}, not ${next.ifMatch}; read it again`,
+    );
   }
-  const [previous] = await tx<{ spec: string }[]>`select spec from onedata.pipeline_versions where pipeline_id = ${before.id} and version = ${before.activeVersion ?? 0}`;
+  const [previous] = await tx<
+    { spec: string }[]
+  >`select spec from onedata.pipeline_versions where pipeline_id = ${before.id} and version = ${before.activeVersion ?? 0}`;
   const previousSpec = previous?.spec;
   const found = await findVersion(tx, before.id, next);
   // A gateway that has not seen the other ordering yet is refused by the number of the version, so that must change with it.
@@ -125,7 +135,12 @@ async function applyInTransaction(tx: Transaction, tenantId: TenantId, actor: Ac
   return { pipeline: await getPipeline(tx, tenantId, next.name), version, created: known === undefined, previousSpec };
 }
 
-export async function activateVersion(sql: Sql, tenantId: TenantId, actor: Actor, { name, version }: { name: string; version: number }): Promise<PipelineRow> {
+export async function activateVersion(
+  sql: Sql,
+  tenantId: TenantId,
+  actor: Actor,
+  { name, version }: { name: string; version: number },
+): Promise<PipelineRow> {
   return sql.begin(async (tx) => {
     const before = await lockPipeline(tx, tenantId, name);
     if (before.state === "deleting") throw new OneDataError("pipeline.conflict", `pipeline ${JSON.stringify(name)} is being deleted`);
@@ -133,7 +148,11 @@ export async function activateVersion(sql: Sql, tenantId: TenantId, actor: Actor
     if (known === undefined) throw new OneDataError("version.not_found", `pipeline ${JSON.stringify(name)} has no version ${version}`);
     if (before.activeVersion === version) return before;
     await activate(tx, before.id, version);
-    await recordChange(tx, tenantId, actor, { action: "ActivateVersion", subject: `pipelines/${name}`, detail: { version, previous: before.activeVersion ?? null } });
+    await recordChange(tx, tenantId, actor, {
+      action: "ActivateVersion",
+      subject: `pipelines/${name}`,
+      detail: { version, previous: before.activeVersion ?? null },
+    });
     return getPipeline(tx, tenantId, name);
   });
 }
@@ -147,18 +166,28 @@ export async function setPipelineState(
 ): Promise<PipelineRow> {
   return sql.begin(async (tx) => {
     const before = await lockPipeline(tx, tenantId, name);
-    if (before.state === "deleting") throw new OneDataError("pipeline.conflict", `pipeline ${JSON.stringify(name)} is being deleted; it can neither be paused nor resumed`);
+    if (before.state === "deleting")
+      throw new OneDataError("pipeline.conflict", `pipeline ${JSON.stringify(name)} is being deleted; it can neither be paused nor resumed`);
     if (before.state === state) return before;
     await tx`
       update onedata.pipelines set state = ${state}, reason = ${reason === "" ? null : reason}, state_changed_by = ${actor.name}, state_changed_at = now()
        where tenant_id = ${tenantId} and id = ${before.id}`;
-    await recordChange(tx, tenantId, actor, { action: state === "paused" ? "PausePipeline" : "ResumePipeline", subject: `pipelines/${name}`, detail: { reason } });
+    await recordChange(tx, tenantId, actor, {
+      action: state === "paused" ? "PausePipeline" : "ResumePipeline",
+      subject: `pipelines/${name}`,
+      detail: { reason },
+    });
     return getPipeline(tx, tenantId, name);
   });
 }
 
 /** Refuses new events from now on; `removeDrained` takes the rest away once nothing waits. A paused pipeline drains too. */
-export async function markDeleting(sql: Sql, tenantId: TenantId, actor: Actor, { name, discard }: { name: string; discard: boolean }): Promise<PipelineRow> {
+export async function markDeleting(
+  sql: Sql,
+  tenantId: TenantId,
+  actor: Actor,
+  { name, discard }: { name: string; discard: boolean },
+): Promise<PipelineRow> {
   return sql.begin(async (tx) => {
     const before = await lockPipeline(tx, tenantId, name);
     if (before.state === "deleting" && !discard) return before;
@@ -172,7 +201,11 @@ export async function markDeleting(sql: Sql, tenantId: TenantId, actor: Actor, {
 }
 
 /** Newest first; `before` is the last number of the previous page. */
-export async function listVersions(sql: Sql, tenantId: TenantId, page: { name: string; limit: number; before: number | undefined }): Promise<VersionRow[]> {
+export async function listVersions(
+  sql: Sql,
+  tenantId: TenantId,
+  page: { name: string; limit: number; before: number | undefined },
+): Promise<VersionRow[]> {
   const pipeline = await getPipeline(sql, tenantId, page.name);
   const rows = await sql<{ version: number; hash: string; created_at: Date; created_by: string | null }[]>`
     select version, hash, created_at, created_by from onedata.pipeline_versions
@@ -181,13 +214,22 @@ export async function listVersions(sql: Sql, tenantId: TenantId, page: { name: s
 }
 
 /** `version` 0 or absent is the active one. */
-export async function getVersion(sql: Sql, tenantId: TenantId, name: string, version?: number): Promise<VersionRow & { readonly spec: string; readonly plan: string }> {
+export async function getVersion(
+  sql: Sql,
+  tenantId: TenantId,
+  name: string,
+  version?: number,
+): Promise<VersionRow & { readonly spec: string; readonly plan: string }> {
   const pipeline = await getPipeline(sql, tenantId, name);
   const number = version === undefined || version === 0 ? pipeline.activeVersion : version;
   const [row] = await sql<{ version: number; hash: string; created_at: Date; created_by: string | null; spec: string; plan: string }[]>`
     select version, hash, created_at, created_by, spec, plan::text as plan from onedata.pipeline_versions
      where pipeline_id = ${pipeline.id} and version = ${number ?? 0}`;
-  if (row === undefined) throw new OneDataError("version.not_found", `pipeline ${JSON.stringify(name)} has no ${number === undefined ? "active version" : `version ${number}`}`);
+  if (row === undefined)
+    throw new OneDataError(
+      "version.not_found",
+      `pipeline ${JSON.stringify(name)} has no ${number === undefined ? "active version" : `version ${number}`}`,
+    );
   return { ...toVersion(row, pipeline), spec: row.spec, plan: row.plan };
 }
 
@@ -219,7 +261,10 @@ async function createIfMissing(tx: Transaction, tenantId: TenantId, next: NewVer
     select coalesce((limits->>'pipelines')::int, 0) as allowed, (select count(*)::int from onedata.pipelines where tenant_id = ${tenantId}) as used
       from onedata.tenants where id = ${tenantId} for share`;
   if (quota !== undefined && quota.allowed > 0 && quota.used > quota.allowed) {
-    throw new OneDataError("capture.quota_exceeded", `the tenant may have ${quota.allowed} pipelines; delete one, or ask an operator to raise the limit`);
+    throw new OneDataError(
+      "capture.quota_exceeded",
+      `the tenant may have ${quota.allowed} pipelines; delete one, or ask an operator to raise the limit`,
+    );
   }
   return true;
 }
@@ -249,9 +294,19 @@ async function insertVersion(tx: Transaction, pipelineId: PipelineId, actor: Act
 async function changeOrdering(tx: Transaction, pipeline: PipelineRow, ordering: string | undefined): Promise<void> {
   const [waiting] = await tx`select 1 from onedata.queue q join onedata.lanes l on l.id = q.lane_id where l.pipeline_id = ${pipeline.id} limit 1`;
   if (waiting !== undefined) {
-    throw new OneDataError("pipeline.conflict", `input.ordering of ${JSON.stringify(pipeline.name)} can change only while nothing waits; let the backlog drain, or discard it with :discard, and apply again`, {
-      violations: [{ pointer: "/input/ordering", code: "spec.ordering_change", detail: `is ${JSON.stringify(pipeline.ordering ?? null)} now; changing it needs an empty backlog` }],
-    });
+    throw new OneDataError(
+      "pipeline.conflict",
+      `input.ordering of ${JSON.stringify(pipeline.name)} can change only while nothing waits; let the backlog drain, or discard it with :discard, and apply again`,
+      {
+        violations: [
+          {
+            pointer: "/input/ordering",
+            code: "spec.ordering_change",
+            detail: `is ${JSON.stringify(pipeline.ordering ?? null)} now; changing it needs an empty backlog`,
+          },
+        ],
+      },
+    );
   }
   await tx`update onedata.pipelines set ordering = ${ordering ?? null} where id = ${pipeline.id}`;
 }
@@ -266,7 +321,11 @@ async function activate(tx: Transaction, pipelineId: PipelineId, version: number
      where p.id = ${pipelineId} and l.pipeline_id = p.id`;
 }
 
-async function selectPipelines(sql: Sql | Transaction, tenantId: TenantId, which: { name: string } | { limit: number; after: string }): Promise<PipelineRow[]> {
+async function selectPipelines(
+  sql: Sql | Transaction,
+  tenantId: TenantId,
+  which: { name: string } | { limit: number; after: string },
+): Promise<PipelineRow[]> {
   const condition = "name" in which ? sql`p.name = ${which.name}` : sql`p.name > ${which.after}`;
   const rows = await sql<PipelineRecord[]>`
     select p.id, p.name, p.state, p.reason, p.state_changed_by, p.state_changed_at, p.active_version, p.ordering, p.created_at,

@@ -21,7 +21,10 @@ const TAG_BYTES = 16;
 export function createSecretBox(key: string): SecretBox {
   const bytes = /^[0-9a-fA-F]{64}$/.test(key) ? Buffer.from(key, "hex") : Buffer.from(key, "base64");
   if (bytes.length !== 32) {
-    throw new OneDataError("config.problems", `the secret key has ${bytes.length} bytes; ONEDATA_SECRET_KEY must be 32 bytes as base64 or hex (openssl rand -base64 32)`);
+    throw new OneDataError(
+      "config.problems",
+      `the secret key has ${bytes.length} bytes; ONEDATA_SECRET_KEY must be 32 bytes as base64 or hex (openssl rand -base64 32)`,
+    );
   }
   return {
     keyId: createHash("sha256").update("onedata-secret-key\0").update(bytes).digest("hex").slice(0, 12),
@@ -37,10 +40,16 @@ export function createSecretBox(key: string): SecretBox {
         if (data[0] !== VERSION) throw new Error(`unknown version ${data[0]}`);
         const nonce = data.subarray(1, 1 + NONCE_BYTES);
         const tag = data.subarray(1 + NONCE_BYTES, 1 + NONCE_BYTES + TAG_BYTES);
-        const decipher = createDecipheriv("aes-256-gcm", bytes, nonce, { authTagLength: TAG_BYTES }).setAAD(Buffer.from(place, "utf8")).setAuthTag(tag);
+        const decipher = createDecipheriv("aes-256-gcm", bytes, nonce, { authTagLength: TAG_BYTES })
+          .setAAD(Buffer.from(place, "utf8"))
+          .setAuthTag(tag);
         return Buffer.concat([decipher.update(data.subarray(1 + NONCE_BYTES + TAG_BYTES)), decipher.final()]).toString("utf8");
       } catch (cause) {
-        throw new OneDataError("config.problems", "a stored secret cannot be decrypted: ONEDATA_SECRET_KEY is not the key it was encrypted with; set it back, or store the secrets again", { cause });
+        throw new OneDataError(
+          "config.problems",
+          "a stored secret cannot be decrypted: ONEDATA_SECRET_KEY is not the key it was encrypted with; set it back, or store the secrets again",
+          { cause },
+        );
       }
     },
   };

@@ -7,14 +7,27 @@ import { hashSecret, makeClientId, makeClientSecret } from "./client-secret.ts";
 
 /** 0 is no limit. */
 export type TenantLimits = { readonly eventsPerSecond: number; readonly backlogBytes: number; readonly pipelines: number };
-export type TenantRow = { readonly id: TenantId; readonly name: string; readonly limits: TenantLimits; readonly variables: Readonly<Record<string, string>>; readonly createdAt: Date };
+export type TenantRow = {
+  readonly id: TenantId;
+  readonly name: string;
+  readonly limits: TenantLimits;
+  readonly variables: Readonly<Record<string, string>>;
+  readonly createdAt: Date;
+};
 export type ClientRow = { readonly clientId: string; readonly name: string; readonly scopes: readonly string[]; readonly createdAt: Date };
 export type NewClient = { readonly clientId: string; readonly clientSecret: string; readonly scopes: readonly string[] };
 
-export async function createTenant(sql: Sql, actorTenantId: TenantId, actor: Actor, { name, limits }: { name: string; limits: TenantLimits }): Promise<TenantRow> {
+export async function createTenant(
+  sql: Sql,
+  actorTenantId: TenantId,
+  actor: Actor,
+  { name, limits }: { name: string; limits: TenantLimits },
+): Promise<TenantRow> {
   try {
     return await sql.begin(async (tx) => {
-      const [row] = await tx<{ id: bigint }[]>`insert into onedata.tenants (name, limits) values (${name}, ${JSON.stringify(limits)}::text::jsonb) returning id`;
+      const [row] = await tx<
+        { id: bigint }[]
+      >`insert into onedata.tenants (name, limits) values (${name}, ${JSON.stringify(limits)}::text::jsonb) returning id`;
       if (row === undefined) throw new OneDataError("internal", "insert of a tenant returned no row");
       await recordChange(tx, actorTenantId, actor, { action: "CreateTenant", subject: `tenants/${name}` });
       return getTenant(tx, toTenantId(row.id));
@@ -26,7 +39,9 @@ export async function createTenant(sql: Sql, actorTenantId: TenantId, actor: Act
 }
 
 export async function getTenant(sql: Sql | Transaction, tenantId: TenantId): Promise<TenantRow> {
-  const [row] = await sql<{ id: bigint; name: string; limits: Record<string, unknown>; created_at: Date }[]>`select id, name, limits, created_at from onedata.tenants where id = ${tenantId}`;
+  const [row] = await sql<
+    { id: bigint; name: string; limits: Record<string, unknown>; created_at: Date }[]
+  >`select id, name, limits, created_at from onedata.tenants where id = ${tenantId}`;
   if (row === undefined) throw new OneDataError("tenant.not_found", "no such tenant");
   return { id: tenantId, name: row.name, limits: toLimits(row.limits), variables: await readVariables(sql, tenantId), createdAt: row.created_at };
 }
@@ -47,7 +62,9 @@ export async function setLimits(sql: Sql, tenantId: TenantId, actor: Actor, limi
 }
 
 export async function readVariables(sql: Sql | Transaction, tenantId: TenantId): Promise<Record<string, string>> {
-  const rows = await sql<{ name: string; value: string }[]>`select name, value from onedata.settings where tenant_id = ${tenantId} and kind = 'var' order by name`;
+  const rows = await sql<
+    { name: string; value: string }[]
+  >`select name, value from onedata.settings where tenant_id = ${tenantId} and kind = 'var' order by name`;
   return Object.fromEntries(rows.map((row) => [row.name, row.value]));
 }
 
@@ -59,13 +76,22 @@ export async function setVariables(sql: Sql, tenantId: TenantId, actor: Actor, v
     for (const [name, value] of Object.entries(variables)) {
       await tx`insert into onedata.settings (tenant_id, kind, name, value, updated_by) values (${tenantId}, 'var', ${name}, ${value}, ${actor.name})`;
     }
-    await recordChange(tx, tenantId, actor, { action: "SetVariables", subject: "tenant/variables", detail: { names: Object.keys(variables).sort().join(" ") } });
+    await recordChange(tx, tenantId, actor, {
+      action: "SetVariables",
+      subject: "tenant/variables",
+      detail: { names: Object.keys(variables).sort().join(" ") },
+    });
     return getTenant(tx, tenantId);
   });
 }
 
 /** The secret is in the answer and nowhere else. */
-export async function createClient(sql: Sql, tenantId: TenantId, actor: Actor, { name, scopes }: { name: string; scopes: readonly string[] }): Promise<NewClient> {
+export async function createClient(
+  sql: Sql,
+  tenantId: TenantId,
+  actor: Actor,
+  { name, scopes }: { name: string; scopes: readonly string[] },
+): Promise<NewClient> {
   const clientId = makeClientId();
   const clientSecret = makeClientSecret();
   const secretHash = await hashSecret(clientSecret);
