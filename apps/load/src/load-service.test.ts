@@ -36,8 +36,22 @@ describe.each(["inproc", "grpc"] as const)("the load service over %s", (transpor
   afterAll(() => database[Symbol.asyncDispose]());
 
   const connection = () => ({ name: "warehouse", kind: "postgres", configJson: encode({ url: database.url }) });
-  const group = (rest: object) => ({ sink: "postgres.insert", sinkId: "orders", pipeline: "orders", version: 1, tenant: "1", configHash: "h", ...rest });
-  const record = (n: number, json: string) => ({ n, key: `k${n}`, json: encode(json), timeUnixNanos: 1_700_000_000_000_000_000n, source: { batchId: 1n, n, generation: 0 } });
+  const group = (rest: object) => ({
+    sink: "postgres.insert",
+    sinkId: "orders",
+    pipeline: "orders",
+    version: 1,
+    tenant: "1",
+    configHash: "h",
+    ...rest,
+  });
+  const record = (n: number, json: string) => ({
+    n,
+    key: `k${n}`,
+    json: encode(json),
+    timeUnixNanos: 1_700_000_000_000_000_000n,
+    source: { batchId: 1n, n, generation: 0 },
+  });
   const outcomes = (results: readonly { n: number; outcome?: { $case: string; value: object } | undefined }[]) =>
     Object.fromEntries(results.map(({ n, outcome }) => [n, outcome !== undefined && "code" in outcome.value ? outcome.value.code : outcome?.$case]));
 
@@ -58,31 +72,76 @@ describe.each(["inproc", "grpc"] as const)("the load service over %s", (transpor
       runId: randomUUID(),
       installation: randomUUID(),
       groups: [
-        group({ configJson: encode({ connection: "warehouse", table }), connection: connection(), records: [record(0, '{"id":12345678901234567890}'), record(1, '{"id":"x"}')] }),
+        group({
+          configJson: encode({ connection: "warehouse", table }),
+          connection: connection(),
+          records: [record(0, '{"id":12345678901234567890}'), record(1, '{"id":"x"}')],
+        }),
         group({ sinkId: "b", configJson: encode({ connection: "warehouse" }), connection: connection(), records: [record(2, "{}")] }),
         group({ sinkId: "c", configJson: encode("not json"), records: [record(3, "{}")] }),
         group({ sinkId: "d", sink: "pigeon.post", configJson: encode({}), records: [record(4, "{}")] }),
-        group({ sinkId: "e", configJson: encode({ connection: "warehouse", table }), connection: { name: "warehouse", kind: "postgres", configJson: encode({ url: "postgres://u:s3cret@127.0.0.1:1/x" }) }, records: [record(5, '{"id":1}')] }),
+        group({
+          sinkId: "e",
+          configJson: encode({ connection: "warehouse", table }),
+          connection: { name: "warehouse", kind: "postgres", configJson: encode({ url: "postgres://u:s3cret@127.0.0.1:1/x" }) },
+          records: [record(5, '{"id":1}')],
+        }),
       ],
     };
-    const check = await world.client.checkSink({ sink: "postgres.insert", configJson: encode({ connection: "warehouse", table }), connection: connection(), tenant: "1" });
+    const check = await world.client.checkSink({
+      sink: "postgres.insert",
+      configJson: encode({ connection: "warehouse", table }),
+      connection: connection(),
+      tenant: "1",
+    });
     expect(check.problems).toMatchObject([{ pointer: "/table", detail: expect.stringContaining("does not exist") }]);
     await run(database.url, `create table ${table} (id numeric)`);
     const first = await world.client.write(request);
-    expect(outcomes(first.results)).toEqual({ 0: "written", 1: "sink.rejected", 2: "config.invalid", 3: "config.invalid", 4: "sink.unavailable", 5: "sink.unavailable" });
+    expect(outcomes(first.results)).toEqual({
+      0: "written",
+      1: "sink.rejected",
+      2: "config.invalid",
+      3: "config.invalid",
+      4: "sink.unavailable",
+      5: "sink.unavailable",
+    });
     expect(JSON.stringify(first.results)).not.toContain("s3cret");
     expect(outcomes((await world.client.write(request)).results)[0]).toBe("duplicate");
-    expect((await world.client.checkSink({ sink: "postgres.insert", configJson: encode({ connection: "warehouse", table }), connection: connection(), tenant: "1" })).problems).toEqual([]);
+    expect(
+      (
+        await world.client.checkSink({
+          sink: "postgres.insert",
+          configJson: encode({ connection: "warehouse", table }),
+          connection: connection(),
+          tenant: "1",
+        })
+      ).problems,
+    ).toEqual([]);
   });
 
   it("fails the call as a whole only when every sink of it is away", async () => {
     await using world = await openWorld(transport, { platformDatabaseUrl: database.url });
-    const request = { runId: randomUUID(), installation: randomUUID(), groups: [group({ configJson: encode({ connection: "warehouse", table: "t" }), connection: connection(), records: [record(0, "{}")] })] };
-    await expect(world.client.write(request)).rejects.toMatchObject({ code: "sink.unavailable", message: expect.stringMatching(/platform's own database/) });
+    const request = {
+      runId: randomUUID(),
+      installation: randomUUID(),
+      groups: [group({ configJson: encode({ connection: "warehouse", table: "t" }), connection: connection(), records: [record(0, "{}")] })],
+    };
+    await expect(world.client.write(request)).rejects.toMatchObject({
+      code: "sink.unavailable",
+      message: expect.stringMatching(/platform's own database/),
+    });
     expect((await world.client.checkConnection({ connection: connection() })).problem).toMatch(/platform's own database/);
-    const other = await world.client.checkConnection({ connection: { ...connection(), configJson: encode({ url: database.url.replace(/\/[^/]*$/, "/postgres") }) } });
+    const other = await world.client.checkConnection({
+      connection: { ...connection(), configJson: encode({ url: database.url.replace(/\/[^/]*$/, "/postgres") }) },
+    });
     expect(other.problem).toBe("");
-    expect((await world.client.checkConnection({ connection: { ...connection(), configJson: encode({ url: database.url.replace(/:[^:@]*@/, ":wrong@") }) } })).problem).toMatch(/password authentication failed/);
+    expect(
+      (
+        await world.client.checkConnection({
+          connection: { ...connection(), configJson: encode({ url: database.url.replace(/:[^:@]*@/, ":wrong@") }) },
+        })
+      ).problem,
+    ).toMatch(/password authentication failed/);
   });
 
   it("is called by the engine and by control only", async () => {

@@ -36,7 +36,12 @@ export function createLoadService(deps: LoadDeps = {}): LoadService {
 
 function implement(sinks: Sinks, log: Logger | undefined): Implementation<typeof LoadServiceDefinition> {
   return {
-    describe: () => Promise.resolve({ service: LOAD, version: "1", sinks: sinks.list.map((sink) => ({ ...toOperation(sink.description), engineHandled: sink.handledBy === "engine" })) }),
+    describe: () =>
+      Promise.resolve({
+        service: LOAD,
+        version: "1",
+        sinks: sinks.list.map((sink) => ({ ...toOperation(sink.description), engineHandled: sink.handledBy === "engine" })),
+      }),
 
     async write(request, { signal }) {
       const groups: SinkGroup[] = [];
@@ -103,7 +108,9 @@ function toSource(source: loadV1.SourceEvent | undefined): SourceEvent {
 }
 
 function toConnection(connection: transformV1.Connection | undefined): ConnectionConfig | undefined {
-  return connection === undefined ? undefined : { name: connection.name, kind: connection.kind, config: readObject(connection.configJson, `the connection ${connection.name}`) };
+  return connection === undefined
+    ? undefined
+    : { name: connection.name, kind: connection.kind, config: readObject(connection.configJson, `the connection ${connection.name}`) };
 }
 
 /** The text itself is not shown: it may hold secrets. */

@@ -12,11 +12,15 @@ export const loadSchema = {
 };
 
 export async function runLoad(config: ConfigOf<typeof loadSchema>, log: Logger, signal: AbortSignal): Promise<void> {
-  if (config.database === "" && !config.allowPlatformDatabase) log.warn("no `database` is given: connections are not kept from the platform's own database");
+  if (config.database === "" && !config.allowPlatformDatabase)
+    log.warn("no `database` is given: connections are not kept from the platform's own database");
   await using load = createLoadService({
     log,
     allowPlatformDatabase: config.allowPlatformDatabase,
-    allowedAddresses: config.allowedAddresses.split(",").map((entry) => entry.trim()).filter((entry) => entry !== ""),
+    allowedAddresses: config.allowedAddresses
+      .split(",")
+      .map((entry) => entry.trim())
+      .filter((entry) => entry !== ""),
     ...(config.database === "" ? {} : { platformDatabaseUrl: config.database }),
   });
   const host = createServiceHost({

@@ -15,7 +15,17 @@ import { createPools, type PoolsOptions } from "./postgres/pools.ts";
 import { createPostgresWriter } from "./postgres/writer.ts";
 import { createPostgresInsert } from "./postgres-insert/postgres-insert.ts";
 import { createPostgresUpsert } from "./postgres-upsert/postgres-upsert.ts";
-import { type CheckInput, type ConnectionConfig, type ConnectionKind, type Sink, type SinkGroup, type SinkWriter, unavailable, type WriteContext, type WriteOutcomes } from "./sink.ts";
+import {
+  type CheckInput,
+  type ConnectionConfig,
+  type ConnectionKind,
+  type Sink,
+  type SinkGroup,
+  type SinkWriter,
+  unavailable,
+  type WriteContext,
+  type WriteOutcomes,
+} from "./sink.ts";
 
 export type SinksOptions = { readonly postgres?: PoolsOptions; readonly http?: HttpClientOptions };
 
@@ -33,7 +43,14 @@ export function createSinks(options: SinksOptions = {}): Sinks {
   const pools = createPools(options.postgres);
   const postgres = { pools, writer: createPostgresWriter(pools) };
   const http = createHttpClient(options.http);
-  const list: readonly Sink[] = [onedataOutputs, createPostgresInsert(postgres), createPostgresUpsert(postgres), fileNdjson, fileCsv, createHttpPost(http)];
+  const list: readonly Sink[] = [
+    onedataOutputs,
+    createPostgresInsert(postgres),
+    createPostgresUpsert(postgres),
+    fileNdjson,
+    fileCsv,
+    createHttpPost(http),
+  ];
   const connectionKinds: readonly ConnectionKind[] = [createPostgresConnectionKind(pools), createHttpConnectionKind(http)];
   const find = (kind: string): Sink | undefined => list.find((sink) => sink.description.name === kind);
   const known = list.map((sink) => sink.description.name).join(", ");
@@ -48,7 +65,10 @@ export function createSinks(options: SinksOptions = {}): Sinks {
       for (const group of groups) {
         const sink = find(group.kind);
         if (sink?.handledBy !== "load") {
-          const why = sink === undefined ? `unknown sink ${JSON.stringify(group.kind)}; known: ${known}` : `${group.kind} is written by the engine, not by a load service`;
+          const why =
+            sink === undefined
+              ? `unknown sink ${JSON.stringify(group.kind)}; known: ${known}`
+              : `${group.kind} is written by the engine, not by a load service`;
           for (const record of group.records) outcomes.set(record.n, unavailable(why));
           continue;
         }
@@ -65,12 +85,15 @@ export function createSinks(options: SinksOptions = {}): Sinks {
     },
     check(kind, input) {
       const sink = find(kind);
-      if (sink === undefined) return Promise.resolve([{ pointer: "", code: "operation.not_found", detail: `unknown sink ${JSON.stringify(kind)}; known: ${known}` }]);
+      if (sink === undefined)
+        return Promise.resolve([{ pointer: "", code: "operation.not_found", detail: `unknown sink ${JSON.stringify(kind)}; known: ${known}` }]);
       return sink.check(input);
     },
     checkConnection(connection, tenant, signal) {
       const kind = connectionKinds.find((candidate) => candidate.kind === connection.kind);
-      return kind === undefined ? Promise.resolve(`unknown kind of connection ${JSON.stringify(connection.kind)}; known: ${connectionKinds.map((k) => k.kind).join(", ")}`) : kind.check(connection, tenant, signal);
+      return kind === undefined
+        ? Promise.resolve(`unknown kind of connection ${JSON.stringify(connection.kind)}; known: ${connectionKinds.map((k) => k.kind).join(", ")}`)
+        : kind.check(connection, tenant, signal);
     },
     async [Symbol.asyncDispose]() {
       http.close();

@@ -72,7 +72,12 @@ export interface SinkWriter {
   write(groups: readonly SinkGroup[], context: WriteContext): Promise<WriteOutcomes>;
 }
 
-export type CheckInput = { readonly config: JsonObject; readonly connection?: ConnectionConfig; readonly tenant: string; readonly signal: AbortSignal };
+export type CheckInput = {
+  readonly config: JsonObject;
+  readonly connection?: ConnectionConfig;
+  readonly tenant: string;
+  readonly signal: AbortSignal;
+};
 
 export type Sink = {
   readonly description: OperationDescription;

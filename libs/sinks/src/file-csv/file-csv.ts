@@ -11,7 +11,14 @@ export const fileCsv: Sink = {
     shape: "map",
     effects: "write",
     configSchema: csvConfigSchema,
-    examples: [{ name: "columns in order", config: { path: "exports/orders", columns: ["id", "price"] }, input: { price: 2.5, id: 1 }, outputs: [{ price: 2.5, id: 1 }] }],
+    examples: [
+      {
+        name: "columns in order",
+        config: { path: "exports/orders", columns: ["id", "price"] },
+        input: { price: 2.5, id: 1 },
+        outputs: [{ price: 2.5, id: 1 }],
+      },
+    ],
   },
   handledBy: "engine",
   check: ({ config }) => Promise.resolve(configViolations(() => readFileConfig("file.csv", config))),

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createExporter, type OutputChunk } from "./exporter.ts";
 import { type FileSinkConfig, readFileConfig } from "./file-config.ts";
-import { createEncoder, type CsvOptions } from "./format.ts";
+import { type CsvOptions, createEncoder } from "./format.ts";
 import { type Files, nodeFiles } from "./segment-folder.ts";
 
 let root: string;
@@ -16,9 +16,15 @@ afterEach(() => rm(root, { recursive: true, force: true }));
 
 const signal = new AbortController().signal;
 const ndjson: FileSinkConfig = { path: "exports/orders", format: { kind: "ndjson" }, maxBytes: 60, maxAgeMs: 1000 };
-const chunks = (count: number): readonly OutputChunk[] => Array.from({ length: count }, (_, i) => ({ position: String(i).padStart(6, "0"), jsons: Array.from({ length: (i % 3) + 1 }, (_, k) => `{"i":${i},"k":${k}}`) }));
-const readerOf = (all: readonly OutputChunk[], page = 2) => (after: string | undefined): Promise<readonly OutputChunk[]> =>
-  Promise.resolve(all.filter(({ position }) => after === undefined || position > after).slice(0, page));
+const chunks = (count: number): readonly OutputChunk[] =>
+  Array.from({ length: count }, (_, i) => ({
+    position: String(i).padStart(6, "0"),
+    jsons: Array.from({ length: (i % 3) + 1 }, (_, k) => `{"i":${i},"k":${k}}`),
+  }));
+const readerOf =
+  (all: readonly OutputChunk[], page = 2) =>
+  (after: string | undefined): Promise<readonly OutputChunk[]> =>
+    Promise.resolve(all.filter(({ position }) => after === undefined || position > after).slice(0, page));
 const finished = async (folder: string): Promise<string[]> => (await readdir(folder)).filter((name) => !name.startsWith(".")).sort();
 
 describe("segments", () => {
@@ -31,12 +37,22 @@ describe("segments", () => {
     expect(names.length).toBeGreaterThan(2);
     expect(names[0]).toBe("orders.files.000000_000002.ndjson");
     const lines = (await Promise.all(names.map((name) => readFile(join(folder, name), "utf8")))).join("");
-    expect(lines).toBe(chunks(10).flatMap((chunk) => chunk.jsons.map((json) => `${json}\n`)).join(""));
+    expect(lines).toBe(
+      chunks(10)
+        .flatMap((chunk) => chunk.jsons.map((json) => `${json}\n`))
+        .join(""),
+    );
   });
 
   it("close by age, also when nothing comes any more", async () => {
     let now = 0;
-    const exporter = await createExporter({ config: { ...ndjson, maxBytes: 1e9 }, root, name: "orders.files", read: readerOf(chunks(1)), clock: { now: () => now } });
+    const exporter = await createExporter({
+      config: { ...ndjson, maxBytes: 1e9 },
+      root,
+      name: "orders.files",
+      read: readerOf(chunks(1)),
+      clock: { now: () => now },
+    });
     await exporter.step(signal);
     expect(await finished(join(root, "exports/orders"))).toEqual([]);
     now = 1000;
@@ -61,7 +77,14 @@ describe("segments", () => {
         };
         for (const after of [...crashes, Number.POSITIVE_INFINITY]) {
           try {
-            const exporter = await createExporter({ config: ndjson, root: own, name: "orders.files", read: readerOf(all), clock: { now: () => 0 }, files: dyingAfter(after) });
+            const exporter = await createExporter({
+              config: ndjson,
+              root: own,
+              name: "orders.files",
+              read: readerOf(all),
+              clock: { now: () => 0 },
+              files: dyingAfter(after),
+            });
             while ((await exporter.step(signal)) === "busy");
             await exporter.close();
           } catch (error) {
@@ -95,18 +118,26 @@ describe("the path", () => {
     await mkdir(join(root, "tenant"));
     await mkdir(join(root, "other"));
     await symlink(join(root, "other"), join(root, "tenant/exports"));
-    await expect(createExporter({ config: ndjson, root: join(root, "tenant"), name: "n", read: readerOf([]), clock: { now: () => 0 } })).rejects.toThrow(/leads out/);
+    await expect(
+      createExporter({ config: ndjson, root: join(root, "tenant"), name: "n", read: readerOf([]), clock: { now: () => 0 } }),
+    ).rejects.toThrow(/leads out/);
     expect(await readdir(join(root, "other"))).toEqual([]);
   });
 });
 
 describe("CSV", () => {
-  const csv = (options: Partial<CsvOptions>, ...jsons: string[]): string => jsons.map(createEncoder({ kind: "csv", delimiter: ",", header: true, escapeFormulas: false, ...options })).join("");
+  const csv = (options: Partial<CsvOptions>, ...jsons: string[]): string =>
+    jsons.map(createEncoder({ kind: "csv", delimiter: ",", header: true, escapeFormulas: false, ...options })).join("");
 
   it("takes the first record's members as columns, quotes what must be, and keeps numbers", () => {
-    expect(csv({}, '{"id":12345678901234567890,"text":"a \\"b\\", c\\nd","list":[1,2],"none":null,"empty":"","yes":true}', '{"text":"x","id":1.5,"more":1}', "7")).toBe(
-      'id,text,list,none,empty,yes\r\n12345678901234567890,"a ""b"", c\nd","[1,2]",,"",true\r\n1.5,x,,,,\r\n,,,,,\r\n',
-    );
+    expect(
+      csv(
+        {},
+        '{"id":12345678901234567890,"text":"a \\"b\\", c\\nd","list":[1,2],"none":null,"empty":"","yes":true}',
+        '{"text":"x","id":1.5,"more":1}',
+        "7",
+      ),
+    ).toBe('id,text,list,none,empty,yes\r\n12345678901234567890,"a ""b"", c\nd","[1,2]",,"",true\r\n1.5,x,,,,\r\n,,,,,\r\n');
   });
 
   it("keeps to configured columns, delimiter and no header", () => {

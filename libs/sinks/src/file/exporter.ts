@@ -7,7 +7,7 @@
 import type { Clock } from "@onedata/core";
 import type { FileSinkConfig } from "./file-config.ts";
 import { createEncoder } from "./format.ts";
-import { type Files, nodeFiles, openSegmentFolder, type OpenSegment } from "./segment-folder.ts";
+import { type Files, nodeFiles, type OpenSegment, openSegmentFolder } from "./segment-folder.ts";
 
 /** Outputs that were completed together. */
 export type OutputChunk = {
@@ -42,7 +42,14 @@ export interface Exporter {
 
 const PAGE_BYTES = 1024 * 1024;
 
-type Open = { readonly segment: OpenSegment; readonly encode: (json: string) => string; readonly first: string; last: string; bytes: number; readonly openedAtMs: number };
+type Open = {
+  readonly segment: OpenSegment;
+  readonly encode: (json: string) => string;
+  readonly first: string;
+  last: string;
+  bytes: number;
+  readonly openedAtMs: number;
+};
 
 export async function createExporter({ config, root, name, read, clock, files = nodeFiles }: ExporterOptions): Promise<Exporter> {
   const folder = await openSegmentFolder({ root, path: config.path, name, extension: config.format.kind, files });
@@ -59,7 +66,14 @@ export async function createExporter({ config, root, name, read, clock, files = 
     async step(signal) {
       const chunks = await read(open?.last ?? folder.position, PAGE_BYTES, signal);
       for (const chunk of chunks) {
-        open ??= { segment: await folder.openSegment(chunk.position), encode: createEncoder(config.format), first: chunk.position, last: chunk.position, bytes: 0, openedAtMs: clock.now() };
+        open ??= {
+          segment: await folder.openSegment(chunk.position),
+          encode: createEncoder(config.format),
+          first: chunk.position,
+          last: chunk.position,
+          bytes: 0,
+          openedAtMs: clock.now(),
+        };
         const text = chunk.jsons.map(open.encode).join("");
         await open.segment.append(text);
         open.last = chunk.position;

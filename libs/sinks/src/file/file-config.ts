@@ -6,12 +6,24 @@ import type { FileFormat } from "./format.ts";
 export type FileSinkConfig = { readonly path: string; readonly format: FileFormat; readonly maxBytes: number; readonly maxAgeMs: number };
 
 const common: JsonObject = {
-  path: { type: "string", minLength: 1, maxLength: 200, pattern: "^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$", description: "folder below the tenant's own, e.g. exports/orders" },
+  path: {
+    type: "string",
+    minLength: 1,
+    maxLength: 200,
+    pattern: "^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$",
+    description: "folder below the tenant's own, e.g. exports/orders",
+  },
   maxMegabytes: { type: "integer", minimum: 1, maximum: 1024, default: 64, description: "a file is closed at this size" },
   maxMinutes: { type: "integer", minimum: 1, maximum: 1440, default: 5, description: "or at this age" },
 };
 
-export const ndjsonConfigSchema: JsonObject = { $schema: "https://json-schema.org/draft/2020-12/schema", type: "object", required: ["path"], additionalProperties: false, properties: common };
+export const ndjsonConfigSchema: JsonObject = {
+  $schema: "https://json-schema.org/draft/2020-12/schema",
+  type: "object",
+  required: ["path"],
+  additionalProperties: false,
+  properties: common,
+};
 
 export const csvConfigSchema: JsonObject = {
   ...ndjsonConfigSchema,
@@ -20,7 +32,11 @@ export const csvConfigSchema: JsonObject = {
     columns: { type: "array", minItems: 1, items: { type: "string" }, description: "order of columns; default: the first record's members" },
     delimiter: { enum: [",", ";", "\t", "|"], default: "," },
     header: { type: "boolean", default: true },
-    escapeFormulas: { type: "boolean", default: false, description: "put ' before text that begins with = + - @, so that a spreadsheet does not run it" },
+    escapeFormulas: {
+      type: "boolean",
+      default: false,
+      description: "put ' before text that begins with = + - @, so that a spreadsheet does not run it",
+    },
   },
 };
 

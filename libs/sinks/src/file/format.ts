@@ -35,8 +35,12 @@ const oneLine = (json: string): string => (json.includes("\n") || json.includes(
 
 function toCell(value: Json, options: CsvOptions): string {
   if (value === null) return "";
-  if (typeof value === "string") return value === "" ? '""' : quote(options.escapeFormulas && /^[=+\-@\t\r]/.test(value) ? `'${value}` : value, options);
+  if (typeof value === "string")
+    return value === "" ? '""' : quote(options.escapeFormulas && /^[=+\-@\t\r]/.test(value) ? `'${value}` : value, options);
   return quote(stringifyJson(value), options);
 }
 
-const quote = (text: string, { delimiter }: CsvOptions): string => (text.includes('"') || text.includes("\n") || text.includes("\r") || text.includes(delimiter) || /^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+const quote = (text: string, { delimiter }: CsvOptions): string =>
+  text.includes('"') || text.includes("\n") || text.includes("\r") || text.includes(delimiter) || /^\s|\s$/.test(text)
+    ? `"${text.replaceAll('"', '""')}"`
+    : text;

@@ -67,7 +67,8 @@ export type SegmentFolderOptions = {
 /** Finishes what a crash left. Throws `config.invalid` for a path that leads out of the tenant's folder. */
 export async function openSegmentFolder({ root, path, name, extension, files = nodeFiles }: SegmentFolderOptions): Promise<SegmentFolder> {
   const folder = await makeFolder(root, path);
-  if (pathProblem(name) !== undefined || name.includes("/")) throw new OneDataError("config.invalid", `file sink: ${JSON.stringify(name)} cannot be part of a file name`);
+  if (pathProblem(name) !== undefined || name.includes("/"))
+    throw new OneDataError("config.invalid", `file sink: ${JSON.stringify(name)} cannot be part of a file name`);
   const cursorFile = join(folder, `.${name}.cursor`);
   const temporary = (first: string): string => join(folder, `.${name}.${first}.part`);
   const finalName = ({ first, last }: SegmentRange): string => `${name}.${first}_${last}.${extension}`;
@@ -146,7 +147,12 @@ async function readCursor(file: string): Promise<SegmentRange | undefined> {
 }
 
 const isRange = (value: unknown): value is SegmentRange =>
-  typeof value === "object" && value !== null && "first" in value && typeof value.first === "string" && "last" in value && typeof value.last === "string";
+  typeof value === "object" &&
+  value !== null &&
+  "first" in value &&
+  typeof value.first === "string" &&
+  "last" in value &&
+  typeof value.last === "string";
 
 async function makeFolder(root: string, path: string): Promise<string> {
   const problem = pathProblem(path);
@@ -160,7 +166,8 @@ async function makeFolder(root: string, path: string): Promise<string> {
       if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
     });
     folder = await realpath(join(folder, segment));
-    if (!folder.startsWith(top + sep)) throw new OneDataError("config.invalid", `file sink: the path ${JSON.stringify(path)} leads out of the tenant's folder`);
+    if (!folder.startsWith(top + sep))
+      throw new OneDataError("config.invalid", `file sink: the path ${JSON.stringify(path)} leads out of the tenant's folder`);
   }
   return folder;
 }

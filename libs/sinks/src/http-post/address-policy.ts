@@ -25,7 +25,11 @@ export function createAddressPolicy(allowed: readonly string[] = []): AddressPol
       if (!ipaddr.isValid(address)) return false;
       // A mapped IPv4 address is the IPv4 address.
       const parsed = ipaddr.process(address);
-      return parsed.range() === "unicast" || hosts.has(host.toLowerCase()) || ranges.some((range) => parsed.kind() === range[0].kind() && parsed.match(range));
+      return (
+        parsed.range() === "unicast" ||
+        hosts.has(host.toLowerCase()) ||
+        ranges.some((range) => parsed.kind() === range[0].kind() && parsed.match(range))
+      );
     },
   };
 }

@@ -9,7 +9,7 @@
  * 2. Secret headers leave for the origin they were given for, and for no other.
  * 3. At most `MAX_ANSWER_BYTES` of an answer are read.
  */
-import { lookup as resolve, type LookupAddress } from "node:dns";
+import { type LookupAddress, lookup as resolve } from "node:dns";
 import { Agent as HttpAgent, request as httpRequest } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { isIP, type LookupFunction } from "node:net";
@@ -49,7 +49,10 @@ const MAX_REDIRECTS = 3;
 export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
   const policy = createAddressPolicy(options.allowedAddresses);
   const refusal = (host: string): OneDataError =>
-    new OneDataError("network.address_refused", `${host} is, or resolves to, a private or local address, which sinks may not reach: use a public address, or let the operator allow it`);
+    new OneDataError(
+      "network.address_refused",
+      `${host} is, or resolves to, a private or local address, which sinks may not reach: use a public address, or let the operator allow it`,
+    );
 
   const resolveAllowed = (host: string, done: (error: Error | null, addresses: readonly LookupAddress[]) => void): void => {
     resolve(host, { all: true }, (error, addresses) => {
@@ -70,26 +73,40 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
   const httpAgent = new HttpAgent(agentOptions);
   const httpsAgent = new HttpsAgent(agentOptions);
 
-  const sendOnce = (url: URL, { method, headers, body, signal }: { method: string; headers: Record<string, string>; body: string; signal: AbortSignal }): Promise<HttpAnswer> =>
+  const sendOnce = (
+    url: URL,
+    { method, headers, body, signal }: { method: string; headers: Record<string, string>; body: string; signal: AbortSignal },
+  ): Promise<HttpAnswer> =>
     new Promise((settle, fail) => {
       const host = hostOf(url);
       if (isIP(host) !== 0 && !policy.allows(host, host)) return fail(refusal(host));
       const secure = url.protocol === "https:";
-      const request = (secure ? httpsRequest : httpRequest)(url, { method, agent: secure ? httpsAgent : httpAgent, lookup, signal, headers: { ...headers, ...(method === "POST" ? { "content-length": String(Buffer.byteLength(body)) } : {}) } }, (response) => {
-        const chunks: Buffer[] = [];
-        let bytes = 0;
-        const answer = (): void => settle({ status: response.statusCode ?? 0, location: response.headers.location, text: Buffer.concat(chunks).toString("utf8") });
-        response.on("data", (chunk: Buffer) => {
-          bytes += chunk.length;
-          chunks.push(chunk);
-          if (bytes > MAX_ANSWER_BYTES) {
-            answer();
-            response.destroy();
-          }
-        });
-        response.on("end", answer);
-        response.on("error", fail);
-      });
+      const request = (secure ? httpsRequest : httpRequest)(
+        url,
+        {
+          method,
+          agent: secure ? httpsAgent : httpAgent,
+          lookup,
+          signal,
+          headers: { ...headers, ...(method === "POST" ? { "content-length": String(Buffer.byteLength(body)) } : {}) },
+        },
+        (response) => {
+          const chunks: Buffer[] = [];
+          let bytes = 0;
+          const answer = (): void =>
+            settle({ status: response.statusCode ?? 0, location: response.headers.location, text: Buffer.concat(chunks).toString("utf8") });
+          response.on("data", (chunk: Buffer) => {
+            bytes += chunk.length;
+            chunks.push(chunk);
+            if (bytes > MAX_ANSWER_BYTES) {
+              answer();
+              response.destroy();
+            }
+          });
+          response.on("end", answer);
+          response.on("error", fail);
+        },
+      );
       request.on("error", fail);
       request.end(method === "POST" ? body : undefined);
       return undefined;
@@ -102,11 +119,21 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
       let at = url;
       try {
         for (let hops = 0; ; hops++) {
-          const answer = await sendOnce(at, { method, headers: at.origin === url.origin ? { ...headers, ...secretHeaders } : { ...headers }, body, signal: both });
+          const answer = await sendOnce(at, {
+            method,
+            headers: at.origin === url.origin ? { ...headers, ...secretHeaders } : { ...headers },
+            body,
+            signal: both,
+          });
           // 301, 302 and 303 would turn the POST into a GET: they are answers, and the caller says so.
           if ((answer.status !== 307 && answer.status !== 308) || answer.location === undefined) return answer;
           const next = URL.canParse(answer.location, at.href) ? new URL(answer.location, at) : undefined;
-          if (next === undefined || !/^https?:$/.test(next.protocol) || hops === MAX_REDIRECTS || (at.protocol === "https:" && next.protocol === "http:")) {
+          if (
+            next === undefined ||
+            !/^https?:$/.test(next.protocol) ||
+            hops === MAX_REDIRECTS ||
+            (at.protocol === "https:" && next.protocol === "http:")
+          ) {
             throw new OneDataError("sink.unavailable", `${describeUrl(at)} redirects to where a POST cannot follow, or too often: set the final URL`);
           }
           at = next;
@@ -123,7 +150,11 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
       const host = hostOf(url);
       return new Promise((settle, fail) => {
         if (isIP(host) !== 0) return policy.allows(host, host) ? settle() : fail(refusal(host));
-        resolveAllowed(host, (error) => (error === null ? settle() : fail(error instanceof OneDataError ? error : new OneDataError("sink.unavailable", `${host} cannot be resolved`, { cause: error }))));
+        resolveAllowed(host, (error) =>
+          error === null
+            ? settle()
+            : fail(error instanceof OneDataError ? error : new OneDataError("sink.unavailable", `${host} cannot be resolved`, { cause: error })),
+        );
         return undefined;
       });
     },

@@ -13,11 +13,27 @@ const httpConnectionSchema: JsonObject = {
   additionalProperties: false,
   properties: {
     baseUrl: { type: "string", format: "uri", pattern: "^https?://" },
-    headers: { type: "object", writeOnly: true, additionalProperties: { type: "string" }, description: "sent to this origin only, e.g. Authorization" },
+    headers: {
+      type: "object",
+      writeOnly: true,
+      additionalProperties: { type: "string" },
+      description: "sent to this origin only, e.g. Authorization",
+    },
   },
 };
 
-const RESERVED = new Set(["host", "content-length", "content-type", "transfer-encoding", "connection", "idempotency-key", "expect", "upgrade", "te", "trailer"]);
+const RESERVED = new Set([
+  "host",
+  "content-length",
+  "content-type",
+  "transfer-encoding",
+  "connection",
+  "idempotency-key",
+  "expect",
+  "upgrade",
+  "te",
+  "trailer",
+]);
 
 /** Throws `config.invalid`. */
 export function readHttpConnection(config: JsonObject): HttpConnection {
@@ -60,7 +76,15 @@ export function createHttpConnectionKind(client: HttpClient): ConnectionKind {
     async check(connection, _tenant, signal) {
       try {
         const { baseUrl, headers } = readHttpConnection(connection.config);
-        const { status } = await client.send({ method: "HEAD", url: baseUrl, headers: {}, secretHeaders: headers, body: "", timeoutMs: 8_000, signal });
+        const { status } = await client.send({
+          method: "HEAD",
+          url: baseUrl,
+          headers: {},
+          secretHeaders: headers,
+          body: "",
+          timeoutMs: 8_000,
+          signal,
+        });
         return status === 401 || status === 403 ? `${describeUrl(baseUrl)} answers ${status}: its headers are not accepted` : "";
       } catch (error) {
         return OneDataError.from(error).message;

@@ -9,7 +9,14 @@ import { openReceiver, type Received } from "./testing.ts";
 
 const ok = (_: Received, response: ServerResponse): void => void response.writeHead(204).end();
 const group = (url: string, count: number, config = {}, connection?: ConnectionConfig) =>
-  testGroup({ kind: "http.post", config: { url, ...(connection === undefined ? {} : { connection: connection.name }), ...config }, connection: connection ?? { name: "none", kind: "http", config: {} } }, Array.from({ length: count }, (_, n) => testRecord(n, `{"id":${n},"big":12345678901234567890}`)));
+  testGroup(
+    {
+      kind: "http.post",
+      config: { url, ...(connection === undefined ? {} : { connection: connection.name }), ...config },
+      connection: connection ?? { name: "none", kind: "http", config: {} },
+    },
+    Array.from({ length: count }, (_, n) => testRecord(n, `{"id":${n},"big":12345678901234567890}`)),
+  );
 const codes = (outcomes: WriteOutcomes): string[] => [...outcomes.values()].map((o) => (o.kind === "failed" ? `${o.code}: ${o.message}` : o.kind));
 
 describe("the body and the keys", () => {
@@ -18,7 +25,10 @@ describe("the body and the keys", () => {
     const writer = createHttpWriter(createHttpClient({ allowedAddresses: ["127.0.0.1"] }));
     for (let time = 0; time < 2; time++) await writer.write([group(receiver.url, 3, { batchSize: 2 })], testContext());
     const [first, second, again] = receiver.received;
-    expect([first?.body, second?.body]).toEqual(['[{"id":0,"big":12345678901234567890},{"id":1,"big":12345678901234567890}]', '[{"id":2,"big":12345678901234567890}]']);
+    expect([first?.body, second?.body]).toEqual([
+      '[{"id":0,"big":12345678901234567890},{"id":1,"big":12345678901234567890}]',
+      '[{"id":2,"big":12345678901234567890}]',
+    ]);
     expect(again?.headers["idempotency-key"]).toBe(first?.headers["idempotency-key"]);
     expect(second?.headers["idempotency-key"]).not.toBe(first?.headers["idempotency-key"]);
   });
@@ -37,19 +47,32 @@ describe("the body and the keys", () => {
 
   it("joins the connection's base and path, and sends its secret headers", async () => {
     await using receiver = await openReceiver(ok);
-    const connection: ConnectionConfig = { name: "billing", kind: "http", config: { baseUrl: `${receiver.url}/v1`, headers: { Authorization: "Bearer s3cret" } } };
+    const connection: ConnectionConfig = {
+      name: "billing",
+      kind: "http",
+      config: { baseUrl: `${receiver.url}/v1`, headers: { Authorization: "Bearer s3cret" } },
+    };
     const writer = createHttpWriter(createHttpClient({ allowedAddresses: ["127.0.0.1"] }));
     expect(codes(await writer.write([group("orders", 1, {}, connection)], testContext()))).toEqual(["written"]);
     expect(receiver.received[0]).toMatchObject({ url: "/v1/orders", headers: { authorization: "Bearer s3cret" } });
-    expect(codes(await writer.write([group("https://elsewhere.example/x", 1, {}, connection)], testContext()))[0]).toMatch(/^config.invalid: .*must stay on the connection's origin/);
+    expect(codes(await writer.write([group("https://elsewhere.example/x", 1, {}, connection)], testContext()))[0]).toMatch(
+      /^config.invalid: .*must stay on the connection's origin/,
+    );
   });
 });
 
 describe("faults of the receiver", () => {
   it.each([401, 403, 404, 408, 409, 429, 500, 503, 302])("waits on %i without a dead letter, and sends nothing after it", async (status) => {
     await using receiver = await openReceiver((_, response) => void response.writeHead(status).end("Bearer s3cret is wrong"));
-    const connection: ConnectionConfig = { name: "billing", kind: "http", config: { baseUrl: receiver.url, headers: { Authorization: "Bearer s3cret" } } };
-    const outcomes = await createHttpWriter(createHttpClient({ allowedAddresses: ["127.0.0.1"] })).write([group("x", 3, { batchSize: 1 }, connection)], testContext());
+    const connection: ConnectionConfig = {
+      name: "billing",
+      kind: "http",
+      config: { baseUrl: receiver.url, headers: { Authorization: "Bearer s3cret" } },
+    };
+    const outcomes = await createHttpWriter(createHttpClient({ allowedAddresses: ["127.0.0.1"] })).write(
+      [group("x", 3, { batchSize: 1 }, connection)],
+      testContext(),
+    );
     expect(codes(outcomes)).toEqual(Array.from({ length: 3 }, () => expect.stringMatching(new RegExp(`^sink.unavailable: .* answers ${status}`))));
     expect(codes(outcomes).join()).not.toContain("s3cret");
     expect(receiver.received).toHaveLength(1);
@@ -57,7 +80,10 @@ describe("faults of the receiver", () => {
 
   it("leaves the rest for later when the call has no more time", async () => {
     await using receiver = await openReceiver((_, response) => void setTimeout(() => response.writeHead(204).end(), 60));
-    const outcomes = await createHttpWriter(createHttpClient({ allowedAddresses: ["127.0.0.1"] }), { budgetMs: 250 }).write([group(receiver.url, 20, { batchSize: 1 })], testContext());
+    const outcomes = await createHttpWriter(createHttpClient({ allowedAddresses: ["127.0.0.1"] }), { budgetMs: 250 }).write(
+      [group(receiver.url, 20, { batchSize: 1 })],
+      testContext(),
+    );
     const written = codes(outcomes).filter((code) => code === "written").length;
     expect(written).toBeGreaterThan(0);
     expect(written).toBeLessThan(20);
@@ -67,7 +93,10 @@ describe("faults of the receiver", () => {
 
   it("waits no longer than its timeout", async () => {
     await using receiver = await openReceiver(() => undefined);
-    const outcomes = await createHttpWriter(createHttpClient({ allowedAddresses: ["127.0.0.1"] })).write([group(receiver.url, 1, { timeoutMs: 100 })], testContext());
+    const outcomes = await createHttpWriter(createHttpClient({ allowedAddresses: ["127.0.0.1"] })).write(
+      [group(receiver.url, 1, { timeoutMs: 100 })],
+      testContext(),
+    );
     expect(codes(outcomes)[0]).toMatch(/^sink.unavailable: .*no answer within 100 ms/);
   });
 
@@ -81,7 +110,9 @@ describe("faults of the receiver", () => {
       };
       pump();
     });
-    expect(codes(await createHttpWriter(createHttpClient({ allowedAddresses: ["127.0.0.1"] })).write([group(receiver.url, 1)], testContext()))).toEqual(["written"]);
+    expect(
+      codes(await createHttpWriter(createHttpClient({ allowedAddresses: ["127.0.0.1"] })).write([group(receiver.url, 1)], testContext())),
+    ).toEqual(["written"]);
     expect(sent).toBeLessThan(50_000_000);
   });
 });
@@ -90,7 +121,19 @@ describe("private addresses", () => {
   it("are refused as literals in every spelling, and as names", async () => {
     await using receiver = await openReceiver(ok);
     const writer = createHttpWriter(createHttpClient());
-    for (const host of ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "169.254.169.254", "10.0.0.1", "[fd00::1]", "[64:ff9b::7f00:1]"]) {
+    for (const host of [
+      "127.0.0.1",
+      "localhost",
+      "2130706433",
+      "0x7f.1",
+      "[::1]",
+      "[::ffff:127.0.0.1]",
+      "0.0.0.0",
+      "169.254.169.254",
+      "10.0.0.1",
+      "[fd00::1]",
+      "[64:ff9b::7f00:1]",
+    ]) {
       expect(codes(await writer.write([group(`http://${host}:${receiver.port}/`, 1)], testContext()))[0]).toMatch(/private or local address/);
     }
     expect(receiver.received).toHaveLength(0);
@@ -103,7 +146,11 @@ describe("private addresses", () => {
     const guarded = createHttpWriter(createHttpClient({ allowedAddresses: ["localhost"] }));
     expect(codes(await guarded.write([group(`http://localhost:${outer.port}/`, 1)], testContext()))[0]).toMatch(/private or local address/);
     expect(inner.received).toHaveLength(0);
-    const connection: ConnectionConfig = { name: "billing", kind: "http", config: { baseUrl: outer.url, headers: { Authorization: "Bearer s3cret" } } };
+    const connection: ConnectionConfig = {
+      name: "billing",
+      kind: "http",
+      config: { baseUrl: outer.url, headers: { Authorization: "Bearer s3cret" } },
+    };
     const open = createHttpWriter(createHttpClient({ allowedAddresses: ["127.0.0.1"] }));
     expect(codes(await open.write([group("x", 1, {}, connection)], testContext()))).toEqual(["written"]);
     expect(inner.received[0]).toMatchObject({ method: "POST", body: '[{"id":0,"big":12345678901234567890}]' });
@@ -114,14 +161,26 @@ describe("private addresses", () => {
     const sink = createHttpPost(createHttpClient());
     const check = (config: Record<string, string | number>) => sink.check({ config, tenant: "t", signal: new AbortController().signal });
     expect(await check({ url: "http://localhost/x" })).toMatchObject([{ pointer: "/url", code: "network.address_refused" }]);
-    expect(await check({ url: "ftp://example.com", batchSize: 0, colour: "red" })).toMatchObject([{ pointer: "/url" }, { pointer: "/batchSize" }, { pointer: "/colour" }]);
+    expect(await check({ url: "ftp://example.com", batchSize: 0, colour: "red" })).toMatchObject([
+      { pointer: "/url" },
+      { pointer: "/batchSize" },
+      { pointer: "/colour" },
+    ]);
     expect(await check({ url: "https://user:pw@example.com/" })).toMatchObject([{ pointer: "/url", detail: expect.stringMatching(/secret header/) }]);
     expect(await check({})).toMatchObject([{ pointer: "/url" }]);
   });
 
   it("are judged by range, host or CIDR", () => {
     const policy = createAddressPolicy(["10.20.0.0/16", "billing.internal", "fd00::/8"]);
-    expect(["10.20.3.4", "10.21.0.1", "::ffff:10.20.3.4", "fd12::1", "8.8.8.8", "100.64.0.1", "nonsense"].map((a) => policy.allows(a, "x"))).toEqual([true, false, true, true, true, false, false]);
+    expect(["10.20.3.4", "10.21.0.1", "::ffff:10.20.3.4", "fd12::1", "8.8.8.8", "100.64.0.1", "nonsense"].map((a) => policy.allows(a, "x"))).toEqual([
+      true,
+      false,
+      true,
+      true,
+      true,
+      false,
+      false,
+    ]);
     expect(policy.allows("10.99.0.1", "Billing.Internal")).toBe(true);
   });
 });

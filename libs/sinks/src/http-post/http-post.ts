@@ -7,7 +7,20 @@
 import { createHash } from "node:crypto";
 import { type JsonObject, OneDataError, type Violation } from "@onedata/core";
 import { createConfigReader } from "../config-reader.ts";
-import { type CheckInput, type ConnectionConfig, refused, type Sink, type SinkGroup, type SinkRecord, type SinkWriter, unavailable, WRITE_BUDGET_MS, type WriteContext, type WriteOutcomes, WRITTEN } from "../sink.ts";
+import {
+  type CheckInput,
+  type ConnectionConfig,
+  refused,
+  type Sink,
+  type SinkGroup,
+  type SinkRecord,
+  type SinkWriter,
+  unavailable,
+  WRITE_BUDGET_MS,
+  WRITTEN,
+  type WriteContext,
+  type WriteOutcomes,
+} from "../sink.ts";
 import { describeUrl, type HttpClient } from "./client.ts";
 import { headerProblem, parseHttpUrl, readHttpConnection } from "./connection.ts";
 
@@ -29,11 +42,19 @@ const configSchema: JsonObject = {
   properties: {
     connection: { type: "string", minLength: 1, description: "name of a connection of kind http; url is then a path below its baseUrl" },
     url: { type: "string", minLength: 1, description: "https://host/path, or with a connection a path" },
-    format: { enum: ["array", "ndjson", "object"], default: "array", description: "a JSON array, one JSON value per line, or one record per request" },
-    keyed: { type: "boolean", default: false, description: "wrap each record: {\"key\": its stable key, \"value\": the record}" },
+    format: {
+      enum: ["array", "ndjson", "object"],
+      default: "array",
+      description: "a JSON array, one JSON value per line, or one record per request",
+    },
+    keyed: { type: "boolean", default: false, description: 'wrap each record: {"key": its stable key, "value": the record}' },
     batchSize: { type: "integer", minimum: 1, maximum: 500, default: 100 },
     headers: { type: "object", additionalProperties: { type: "string" }, description: "no secrets here: they belong into the connection" },
-    keyHeader: { type: "string", default: "Idempotency-Key", description: "carries the hash of the batch's record keys, or with format object the record's key" },
+    keyHeader: {
+      type: "string",
+      default: "Idempotency-Key",
+      description: "carries the hash of the batch's record keys, or with format object the record's key",
+    },
     timeoutMs: { type: "integer", minimum: 100, maximum: 25000, default: 10000 },
   },
   anyOf: [{ required: ["connection"] }, { required: ["url"] }],
@@ -69,7 +90,8 @@ export function createHttpWriter(client: HttpClient, { maxParallelGroups = 8, bu
       const queue = [...groups];
       const deadlineMs = performance.now() + budgetMs;
       const work = async (): Promise<void> => {
-        for (let group = queue.shift(); group !== undefined; group = queue.shift()) await writeGroup(client, group, { context, outcomes, deadlineMs });
+        for (let group = queue.shift(); group !== undefined; group = queue.shift())
+          await writeGroup(client, group, { context, outcomes, deadlineMs });
       };
       await Promise.all(Array.from({ length: Math.min(maxParallelGroups, groups.length) }, work));
       return outcomes;
@@ -77,7 +99,11 @@ export function createHttpWriter(client: HttpClient, { maxParallelGroups = 8, bu
   };
 }
 
-async function writeGroup(client: HttpClient, group: SinkGroup, { context, outcomes, deadlineMs }: { context: WriteContext; outcomes: WriteOutcomes; deadlineMs: number }): Promise<void> {
+async function writeGroup(
+  client: HttpClient,
+  group: SinkGroup,
+  { context, outcomes, deadlineMs }: { context: WriteContext; outcomes: WriteOutcomes; deadlineMs: number },
+): Promise<void> {
   let config: HttpSinkConfig;
   try {
     config = readHttpSinkConfig(group.config, group.connection);
@@ -87,7 +113,8 @@ async function writeGroup(client: HttpClient, group: SinkGroup, { context, outco
   }
   const size = config.format === "object" ? 1 : config.batchSize;
   try {
-    for (let at = 0; at < group.records.length; at += size) await writeBatch(client, config, { records: group.records.slice(at, at + size), context, outcomes, deadlineMs });
+    for (let at = 0; at < group.records.length; at += size)
+      await writeBatch(client, config, { records: group.records.slice(at, at + size), context, outcomes, deadlineMs });
   } catch (error) {
     const known = OneDataError.from(error);
     if (known.code === "aborted") throw known;
@@ -113,7 +140,12 @@ async function writeBatch(
       "content-type": config.format === "ndjson" ? "application/x-ndjson" : "application/json",
       accept: "application/json",
       "user-agent": "onedata",
-      [config.keyHeader]: config.format === "object" ? first.key : createHash("sha256").update(records.map((record) => record.key).join("\n")).digest("hex"),
+      [config.keyHeader]:
+        config.format === "object"
+          ? first.key
+          : createHash("sha256")
+              .update(records.map((record) => record.key).join("\n"))
+              .digest("hex"),
     },
     secretHeaders: config.secretHeaders,
     body: toBody(config, records),
@@ -149,7 +181,11 @@ function readHttpSinkConfig(config: JsonObject, connection: ConnectionConfig | u
   const reader = createConfigReader("http.post", config);
   const named = reader.text("connection");
   const path = reader.text("url");
-  if (named !== undefined && connection?.kind !== "http") throw new OneDataError("config.invalid", `http.post needs a connection of kind http, ${named} is ${connection === undefined ? "not given" : `of kind ${connection.kind}`}`);
+  if (named !== undefined && connection?.kind !== "http")
+    throw new OneDataError(
+      "config.invalid",
+      `http.post needs a connection of kind http, ${named} is ${connection === undefined ? "not given" : `of kind ${connection.kind}`}`,
+    );
   const base = connection === undefined || named === undefined ? undefined : readHttpConnection(connection.config);
   if (base === undefined && path === undefined) reader.problem("url", "url is required where there is no connection");
   // A base without a slash at its end would lose its last segment.
@@ -157,7 +193,8 @@ function readHttpSinkConfig(config: JsonObject, connection: ConnectionConfig | u
   if (root !== undefined && path !== undefined && !root.pathname.endsWith("/")) root.pathname += "/";
   const url = parseHttpUrl(path?.replace(root === undefined ? /^$/ : /^\/+/, "") ?? "", root);
   if (typeof url === "string" && (path !== undefined || base !== undefined)) reader.problem("url", `url ${url}`);
-  else if (root !== undefined && typeof url !== "string" && url.origin !== root.origin) reader.problem("url", `url must stay on the connection's origin ${root.origin}`);
+  else if (root !== undefined && typeof url !== "string" && url.origin !== root.origin)
+    reader.problem("url", `url must stay on the connection's origin ${root.origin}`);
   const headers = reader.textMap("headers") ?? new Map<string, string>();
   const keyHeader = reader.text("keyHeader") ?? "Idempotency-Key";
   const problem = headerProblem(headers);

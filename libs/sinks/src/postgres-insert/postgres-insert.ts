@@ -1,6 +1,7 @@
 /** `postgres.insert`: a row per record, each exactly once. */
-import type { Pools } from "../postgres/pools.ts";
+
 import { checkPostgresSink } from "../postgres/check.ts";
+import type { Pools } from "../postgres/pools.ts";
 import { insertConfigSchema } from "../postgres/sink-config.ts";
 import type { Sink, SinkWriter } from "../sink.ts";
 
@@ -15,9 +16,24 @@ export function createPostgresInsert({ pools, writer }: { readonly pools: Pools;
       configSchema: insertConfigSchema,
       needsConnection: true,
       examples: [
-        { name: "members become columns", config: { connection: "warehouse", table: "orders" }, input: { id: 1, price: 2.5 }, outputs: [{ id: 1, price: 2.5 }] },
-        { name: "a mapping picks and renames", config: { connection: "warehouse", table: "orders", columns: { id: "order", price: "/amount/net" } }, input: { order: 1, amount: { net: 2.5 } }, outputs: [{ id: 1, price: 2.5 }] },
-        { name: "a member without a column", config: { connection: "warehouse", table: "orders" }, input: { id: 1, colour: "red" }, fails: "sink.rejected" },
+        {
+          name: "members become columns",
+          config: { connection: "warehouse", table: "orders" },
+          input: { id: 1, price: 2.5 },
+          outputs: [{ id: 1, price: 2.5 }],
+        },
+        {
+          name: "a mapping picks and renames",
+          config: { connection: "warehouse", table: "orders", columns: { id: "order", price: "/amount/net" } },
+          input: { order: 1, amount: { net: 2.5 } },
+          outputs: [{ id: 1, price: 2.5 }],
+        },
+        {
+          name: "a member without a column",
+          config: { connection: "warehouse", table: "orders" },
+          input: { id: 1, colour: "red" },
+          fails: "sink.rejected",
+        },
       ],
     },
     connectionKind: "postgres",

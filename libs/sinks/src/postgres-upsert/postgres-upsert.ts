@@ -15,8 +15,18 @@ export function createPostgresUpsert({ pools, writer }: { readonly pools: Pools;
       configSchema: upsertConfigSchema,
       needsConnection: true,
       examples: [
-        { name: "one row per key", config: { connection: "warehouse", table: "orders", key: ["id"] }, input: { id: 1, price: 2.5 }, outputs: [{ id: 1, price: 2.5 }] },
-        { name: "a record without its key", config: { connection: "warehouse", table: "orders", key: ["id"] }, input: { price: 2.5 }, fails: "sink.rejected" },
+        {
+          name: "one row per key",
+          config: { connection: "warehouse", table: "orders", key: ["id"] },
+          input: { id: 1, price: 2.5 },
+          outputs: [{ id: 1, price: 2.5 }],
+        },
+        {
+          name: "a record without its key",
+          config: { connection: "warehouse", table: "orders", key: ["id"] },
+          input: { price: 2.5 },
+          fails: "sink.rejected",
+        },
       ],
     },
     connectionKind: "postgres",

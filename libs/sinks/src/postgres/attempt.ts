@@ -12,11 +12,11 @@ import { OneDataError } from "@onedata/core";
 import type { WriteContext, WriteOutcomes } from "../sink.ts";
 import { WRITTEN } from "../sink.ts";
 import { inTransaction, throwIfAborted } from "./clients.ts";
-import { ledgerDdl, ledgerName, type LedgerKey, mergeLedger, readLedger } from "./ledger.ts";
+import { type LedgerKey, ledgerDdl, ledgerName, mergeLedger, readLedger } from "./ledger.ts";
 import type { SinkDatabase } from "./pools.ts";
 import { classify, type FaultClass, type SqlFailure, toSqlFailure } from "./sqlstate.ts";
 import { toStatements } from "./statements.ts";
-import { ledgerKey, type Part, rowsOf, settle, toLedgerEntries, withoutDone } from "./units.ts";
+import { type Part, rowsOf, settle, toLedgerEntries, withoutDone } from "./units.ts";
 
 export type AttemptFailure = {
   readonly fault: Exclude<FaultClass, "retry">;
@@ -43,7 +43,11 @@ const STATEMENT_OVERHEAD_BYTES = 60;
 class LedgerConflict extends Error {}
 
 /** `undefined` = committed, with the outcome of every record set. Throws `aborted`. */
-export async function attempt(database: SinkDatabase, wanted: readonly Part[], { context, outcomes }: { context: WriteContext; outcomes: WriteOutcomes }): Promise<AttemptFailure | undefined> {
+export async function attempt(
+  database: SinkDatabase,
+  wanted: readonly Part[],
+  { context, outcomes }: { context: WriteContext; outcomes: WriteOutcomes },
+): Promise<AttemptFailure | undefined> {
   let parts: readonly Part[] = wanted.filter((part) => part.units.length > 0);
   let ledgerMade = false;
   for (let race = 0; parts.length > 0; race++) {
@@ -54,7 +58,8 @@ export async function attempt(database: SinkDatabase, wanted: readonly Part[], {
       for (const part of parts) for (const unit of part.units) settle(unit, outcomes, WRITTEN);
       return undefined;
     } catch (error) {
-      if (context.signal.aborted) throw new OneDataError("aborted", "the write was cancelled; what it had committed stands in the ledger", { cause: error });
+      if (context.signal.aborted)
+        throw new OneDataError("aborted", "the write was cancelled; what it had committed stands in the ledger", { cause: error });
       if (error instanceof LedgerConflict) {
         // The row that kept us out is committed, so each round finds something done, or a writer that is faster still.
         const keys: LedgerKey[] = toLedgerEntries(parts).map(({ batchId, generation, sink }) => ({ batchId, generation, sink }));
@@ -88,9 +93,15 @@ async function transact(
   parts: readonly Part[],
   { context, failed }: { context: WriteContext; failed: Failed },
 ): Promise<void> {
-  const statements = parts.flatMap((part) => (part.units.some((unit) => unit.rows.length > 0) ? toStatements(part.config, part.table, rowsOf(part)).map((statement) => ({ part, statement })) : []));
+  const statements = parts.flatMap((part) =>
+    part.units.some((unit) => unit.rows.length > 0)
+      ? toStatements(part.config, part.table, rowsOf(part)).map((statement) => ({ part, statement }))
+      : [],
+  );
   await inTransaction(database, async () => {
-    const ledger = mergeLedger(database, database.schema, { installation: context.installation, entries: toLedgerEntries(parts) }).catch(note(failed, "ledger"));
+    const ledger = mergeLedger(database, database.schema, { installation: context.installation, entries: toLedgerEntries(parts) }).catch(
+      note(failed, "ledger"),
+    );
     ledger.catch(() => undefined); // looked at below
     // Rows are sent without waiting for the ledger's answer: it costs a round trip less, and a conflict rolls them back.
     const burst: Promise<void>[] = [];
@@ -133,6 +144,9 @@ export async function makeLedger(database: Pick<SinkDatabase, "query" | "isAlive
     return undefined;
   } catch (error) {
     const failure = toSqlFailure(error);
-    return { ...failure, message: `cannot make ${ledgerName(database.schema)} (${failure.message}); let a DBA run: ${ledgerDdl(database.schema).replace(/\s+/g, " ")}` };
+    return {
+      ...failure,
+      message: `cannot make ${ledgerName(database.schema)} (${failure.message}); let a DBA run: ${ledgerDdl(database.schema).replace(/\s+/g, " ")}`,
+    };
   }
 }

@@ -14,7 +14,12 @@ afterAll(() => shared[Symbol.asyncDispose]());
 
 type Database = Awaited<ReturnType<typeof openSinkDatabase>>;
 const check = (database: Database, config: JsonObject, connection: ConnectionConfig = database.connection): Promise<readonly Violation[]> =>
-  checkPostgresSink("key" in config ? "postgres.upsert" : "postgres.insert", database.pools, { config: { connection: "warehouse", ...config }, connection, tenant: "t", signal: new AbortController().signal });
+  checkPostgresSink("key" in config ? "postgres.upsert" : "postgres.insert", database.pools, {
+    config: { connection: "warehouse", ...config },
+    connection,
+    tenant: "t",
+    signal: new AbortController().signal,
+  });
 const found = (violations: readonly Violation[]): string[] => violations.map((v) => `${v.pointer}: ${v.detail}`);
 
 describe("checking a Postgres sink", () => {
@@ -30,8 +35,14 @@ describe("checking a Postgres sink", () => {
     await database.sql`create table orders (id int, part int, name text not null, twice int generated always as (id * 2) stored, stamp timestamptz)`;
     await database.sql`create unique index on orders (part, id) where id > 0`;
     expect(found(await check(database, { table: "order" }))).toEqual([expect.stringMatching(/^\/table: table public\.order does not exist/)]);
-    expect(found(await check(database, { table: "orders", key: ["id", "nope"] }))).toEqual([expect.stringMatching(/^\/key: public\.orders has no column "nope"; it has: id, part, name/)]);
-    expect(found(await check(database, { table: "orders", key: ["id", "part"], newerWins: "stamp", columns: { id: "i", part: "p", twice: "t", gone: "g" } }))).toEqual([
+    expect(found(await check(database, { table: "orders", key: ["id", "nope"] }))).toEqual([
+      expect.stringMatching(/^\/key: public\.orders has no column "nope"; it has: id, part, name/),
+    ]);
+    expect(
+      found(
+        await check(database, { table: "orders", key: ["id", "part"], newerWins: "stamp", columns: { id: "i", part: "p", twice: "t", gone: "g" } }),
+      ),
+    ).toEqual([
       expect.stringMatching(/^\/columns\/twice: .*generated/),
       expect.stringMatching(/^\/columns\/gone: .*no column "gone"/),
       expect.stringMatching(/^\/columns: column "name" .* may not be null/),
@@ -45,15 +56,21 @@ describe("checking a Postgres sink", () => {
   it("tells missing rights, and what a DBA runs", async () => {
     await using database = await openSinkDatabase(shared);
     const role = `clerk_${process.pid}`;
-    await database.sql.unsafe(`create table orders (id int primary key); create role ${role} login password 'x'; grant insert, select on orders to ${role}`);
+    await database.sql.unsafe(
+      `create table orders (id int primary key); create role ${role} login password 'x'; grant insert, select on orders to ${role}`,
+    );
     const url = new URL(database.url);
     url.username = role;
     url.password = "x";
     const connection: ConnectionConfig = { name: "warehouse", kind: "postgres", config: { url: url.href } };
     const before = found(await check(database, { table: "orders", key: ["id"] }, connection));
-    expect(before).toEqual([expect.stringMatching(/^\/table: role clerk_\d+ lacks UPDATE .*grant update on/), expect.stringMatching(/^\/connection: .*let a DBA run: create table if not exists "public"\.onedata_applied/)]);
+    expect(before).toEqual([
+      expect.stringMatching(/^\/table: role clerk_\d+ lacks UPDATE .*grant update on/),
+      expect.stringMatching(/^\/connection: .*let a DBA run: create table if not exists "public"\.onedata_applied/),
+    ]);
     // Exactly what it says is enough.
-    for (const text of before) for (const statement of (/(?:grant update|create table).*/.exec(text)?.[0] ?? "").split(";")) await database.sql.unsafe(statement);
+    for (const text of before)
+      for (const statement of (/(?:grant update|create table).*/.exec(text)?.[0] ?? "").split(";")) await database.sql.unsafe(statement);
     expect(await check(database, { table: "orders", key: ["id"] }, connection)).toEqual([]);
     await database.pools[Symbol.asyncDispose]();
     await database.sql.unsafe(`drop owned by ${role}; drop role ${role}`);
@@ -61,8 +78,16 @@ describe("checking a Postgres sink", () => {
 
   it("says what is wrong with a config or a connection without a secret in it", async () => {
     await using database = await openSinkDatabase(shared);
-    expect(found(await check(database, { tabel: "x", unknownMembers: "drop" }))).toEqual([expect.stringMatching(/^\/table: table is required/), expect.stringMatching(/^\/unknownMembers: .*known: reject, ignore/), expect.stringMatching(/^\/tabel: unknown member/)]);
-    const away: ConnectionConfig = { name: "away", kind: "postgres", config: { host: "127.0.0.1", port: 1, database: "d", user: "u", password: "s3cret" } };
+    expect(found(await check(database, { tabel: "x", unknownMembers: "drop" }))).toEqual([
+      expect.stringMatching(/^\/table: table is required/),
+      expect.stringMatching(/^\/unknownMembers: .*known: reject, ignore/),
+      expect.stringMatching(/^\/tabel: unknown member/),
+    ]);
+    const away: ConnectionConfig = {
+      name: "away",
+      kind: "postgres",
+      config: { host: "127.0.0.1", port: 1, database: "d", user: "u", password: "s3cret" },
+    };
     const answer = found(await check(database, { table: "x" }, away));
     expect(answer).toEqual([expect.stringMatching(/^\/connection: away: connect ECONNREFUSED/)]);
     expect(answer.join()).not.toContain("s3cret");
@@ -71,13 +96,40 @@ describe("checking a Postgres sink", () => {
 
 describe("a postgres connection", () => {
   it("reads URLs and members, and refuses sockets, lists and other schemes", () => {
-    expect(readPostgresConnection({ url: "postgres://a%40b:p%2Fw@[::1]:6543/my%20db?sslmode=verify-full" })).toEqual({ host: "::1", port: 6543, database: "my db", user: "a@b", password: "p/w", tls: "verify-full", schema: "public" });
-    expect(readPostgresConnection({ url: "postgres://u@h/d", password: "later", schema: "x" })).toMatchObject({ password: "later", schema: "x", tls: "disable" });
-    for (const config of [{ url: "mysql://u@h/d" }, { host: "/var/run", database: "d", user: "u" }, { host: "a,b", database: "d", user: "u" }, { host: "h" }, { url: "postgres://h/d" }]) expect(() => readPostgresConnection(config)).toThrow(/postgres connection/);
+    expect(readPostgresConnection({ url: "postgres://a%40b:p%2Fw@[::1]:6543/my%20db?sslmode=verify-full" })).toEqual({
+      host: "::1",
+      port: 6543,
+      database: "my db",
+      user: "a@b",
+      password: "p/w",
+      tls: "verify-full",
+      schema: "public",
+    });
+    expect(readPostgresConnection({ url: "postgres://u@h/d", password: "later", schema: "x" })).toMatchObject({
+      password: "later",
+      schema: "x",
+      tls: "disable",
+    });
+    for (const config of [
+      { url: "mysql://u@h/d" },
+      { host: "/var/run", database: "d", user: "u" },
+      { host: "a,b", database: "d", user: "u" },
+      { host: "h" },
+      { url: "postgres://h/d" },
+    ])
+      expect(() => readPostgresConnection(config)).toThrow(/postgres connection/);
   });
 
   it("commits on disk and verifies the server it was told to verify", () => {
-    const options = toDriverOptions(readPostgresConnection({ url: "postgres://u:p@h/d?sslmode=verify-full" }), { connectSeconds: 5, statementMs: 1, lockMs: 2, idleInTransactionMs: 3 });
-    expect(options).toMatchObject({ ssl: { rejectUnauthorized: true, servername: "h" }, connection: { synchronous_commit: "on", statement_timeout: 1 } });
+    const options = toDriverOptions(readPostgresConnection({ url: "postgres://u:p@h/d?sslmode=verify-full" }), {
+      connectSeconds: 5,
+      statementMs: 1,
+      lockMs: 2,
+      idleInTransactionMs: 3,
+    });
+    expect(options).toMatchObject({
+      ssl: { rejectUnauthorized: true, servername: "h" },
+      connection: { synchronous_commit: "on", statement_timeout: 1 },
+    });
   });
 });

@@ -1,7 +1,7 @@
 /** What a connection of kind `postgres` says, and the options of the driver it becomes. Nothing of it is ever put into a message but host, port and database. */
 import { type JsonObject, OneDataError } from "@onedata/core";
-import type { DriverOptions } from "./clients.ts";
 import { createConfigReader } from "../config-reader.ts";
+import type { DriverOptions } from "./clients.ts";
 
 export type PostgresConnection = {
   readonly host: string;
@@ -21,13 +21,21 @@ export const postgresConnectionSchema: JsonObject = {
   type: "object",
   additionalProperties: false,
   properties: {
-    url: { type: "string", writeOnly: true, description: "postgres://user:password@host:port/database?sslmode=verify-full; instead of the members below" },
+    url: {
+      type: "string",
+      writeOnly: true,
+      description: "postgres://user:password@host:port/database?sslmode=verify-full; instead of the members below",
+    },
     host: { type: "string" },
     port: { type: "integer", minimum: 1, maximum: 65535, default: 5432 },
     database: { type: "string" },
     user: { type: "string" },
     password: { type: "string", writeOnly: true },
-    tls: { enum: ["disable", "require", "verify-full"], default: "disable", description: "require encrypts only; verify-full also proves the server" },
+    tls: {
+      enum: ["disable", "require", "verify-full"],
+      default: "disable",
+      description: "require encrypts only; verify-full also proves the server",
+    },
     ca: { type: "string", description: "PEM of the certificate authority" },
     schema: { type: "string", default: "public", description: "schema of tables and of the ledger onedata_applied" },
   },
@@ -39,7 +47,8 @@ export function readPostgresConnection(config: JsonObject): PostgresConnection {
   const url = reader.text("url");
   const parsed = url === undefined ? undefined : parseUrl(url);
   if (url !== undefined && parsed === undefined) reader.problem("url", "url must look like postgres://user:password@host:port/database");
-  const need = (member: "host" | "database" | "user", fromUrl: string | undefined): string => (url === undefined ? reader.requiredText(member) : (reader.text(member) ?? fromUrl ?? ""));
+  const need = (member: "host" | "database" | "user", fromUrl: string | undefined): string =>
+    url === undefined ? reader.requiredText(member) : (reader.text(member) ?? fromUrl ?? "");
   const host = need("host", parsed?.host);
   // A slash would be a Unix socket of the load service's own machine, a comma a list.
   if (/[/,\s]/.test(host)) reader.problem(url === undefined ? "host" : "url", "host must be one name or address");
@@ -54,7 +63,8 @@ export function readPostgresConnection(config: JsonObject): PostgresConnection {
     ...(ca === undefined ? {} : { ca }),
     schema: reader.text("schema") ?? "public",
   };
-  if (result.host === "" || result.database === "" || result.user === "") reader.problem(url === undefined ? "host" : "url", "host, database and user are needed");
+  if (result.host === "" || result.database === "" || result.user === "")
+    reader.problem(url === undefined ? "host" : "url", "host, database and user are needed");
   reader.done();
   return result;
 }
@@ -78,7 +88,12 @@ function parseUrl(text: string): Pick<PostgresConnection, "host" | "port" | "dat
   }
 }
 
-export type SessionTimeouts = { readonly connectSeconds: number; readonly statementMs: number; readonly lockMs: number; readonly idleInTransactionMs: number };
+export type SessionTimeouts = {
+  readonly connectSeconds: number;
+  readonly statementMs: number;
+  readonly lockMs: number;
+  readonly idleInTransactionMs: number;
+};
 
 /** Every option is given, because the driver fills gaps from PG* environment variables of the process. */
 export function toDriverOptions(c: PostgresConnection, timeouts: SessionTimeouts): DriverOptions {
@@ -89,7 +104,12 @@ export function toDriverOptions(c: PostgresConnection, timeouts: SessionTimeouts
     database: c.database,
     username: c.user,
     password: c.password,
-    ssl: c.tls === "disable" ? false : c.tls === "require" ? { rejectUnauthorized: false } : { rejectUnauthorized: true, servername: c.host, ...(c.ca === undefined ? {} : { ca: c.ca }) },
+    ssl:
+      c.tls === "disable"
+        ? false
+        : c.tls === "require"
+          ? { rejectUnauthorized: false }
+          : { rejectUnauthorized: true, servername: c.host, ...(c.ca === undefined ? {} : { ca: c.ca }) },
     // Clients live and die by clients.ts.
     idle_timeout: 0,
     max_lifetime: null,

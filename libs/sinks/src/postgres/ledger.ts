@@ -22,7 +22,11 @@ export const keyText = (key: LedgerKey): string => `${key.batchId}/${key.generat
 export const ledgerDdl = (schema: string): string => LEDGER_DDL.replace(LEDGER_TABLE, ledgerName(schema));
 
 /** True if every entry merged. False: roll back. Sent before anything that is asked of the client after this call. */
-export async function mergeLedger(client: Client, schema: string, { installation, entries }: { installation: string; entries: readonly LedgerEntry[] }): Promise<boolean> {
+export async function mergeLedger(
+  client: Client,
+  schema: string,
+  { installation, entries }: { installation: string; entries: readonly LedgerEntry[] },
+): Promise<boolean> {
   if (entries.length === 0) return true;
   const rows = [...entries].sort(compareKeys).map((e) => ({ b: String(e.batchId), g: e.generation, s: e.sink, d: toMultirange(e.done) }));
   const result = await client.query(
@@ -35,7 +39,11 @@ on conflict (installation, batch_id, generation, sink) do update set done = l.do
 }
 
 /** What is done already, by `keyText`. */
-export async function readLedger(client: Client, schema: string, { installation, keys }: { installation: string; keys: readonly LedgerKey[] }): Promise<Map<string, ReadonlySet<number>>> {
+export async function readLedger(
+  client: Client,
+  schema: string,
+  { installation, keys }: { installation: string; keys: readonly LedgerKey[] },
+): Promise<Map<string, ReadonlySet<number>>> {
   const rows = await client.query<{ batch_id: string; generation: number; sink: string; low: number; high: number }>(
     `select l.batch_id::text, l.generation, l.sink, lower(d) as low, upper(d) as high
 from json_to_recordset($2::text::json) as r(b bigint, g int, s text)

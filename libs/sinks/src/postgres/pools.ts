@@ -29,10 +29,21 @@ export type SinkDatabase = Client & { readonly schema: string; readonly address:
 
 export interface Pools extends AsyncDisposable {
   /** Throws the driver's errors, or `sink.unavailable` for the platform's own database. */
-  use<T>(who: { readonly connection: PostgresConnection; readonly tenant: string; readonly signal: AbortSignal }, run: (database: SinkDatabase) => Promise<T>): Promise<T>;
+  use<T>(
+    who: { readonly connection: PostgresConnection; readonly tenant: string; readonly signal: AbortSignal },
+    run: (database: SinkDatabase) => Promise<T>,
+  ): Promise<T>;
 }
 
-type Pool = { readonly clients: Clients; readonly schema: string; readonly address: string; readonly tables: Tables; users: number; lastUsedMs: number; proved: boolean };
+type Pool = {
+  readonly clients: Clients;
+  readonly schema: string;
+  readonly address: string;
+  readonly tables: Tables;
+  users: number;
+  lastUsedMs: number;
+  proved: boolean;
+};
 
 export function createPools(options: PoolsOptions = {}): Pools {
   const maxPools = options.maxPools ?? 32;
@@ -116,7 +127,10 @@ export function createPools(options: PoolsOptions = {}): Pools {
 export function identityOfUrl(url: string): () => Promise<DatabaseIdentity> {
   let known: Promise<DatabaseIdentity> | undefined;
   const read = async (): Promise<DatabaseIdentity> => {
-    const clients = createClients(toDriverOptions(readPostgresConnection({ url }), { connectSeconds: 5, statementMs: 5_000, lockMs: 5_000, idleInTransactionMs: 5_000 }), 1);
+    const clients = createClients(
+      toDriverOptions(readPostgresConnection({ url }), { connectSeconds: 5, statementMs: 5_000, lockMs: 5_000, idleInTransactionMs: 5_000 }),
+      1,
+    );
     try {
       return await clients.use(AbortSignal.timeout(10_000), readIdentity);
     } finally {
@@ -146,5 +160,8 @@ async function refusePlatform(database: SinkDatabase, options: PoolsOptions): Pr
   if (options.allowPlatformDatabase === true || options.platformDatabase === undefined) return;
   const [own, its] = await Promise.all([options.platformDatabase(), readIdentity(database)]);
   if (own === undefined || own.systemIdentifier !== its.systemIdentifier || own.databaseOid !== its.databaseOid) return;
-  throw new OneDataError("sink.unavailable", `${database.address} is the platform's own database, which sinks may not write to: use another database of the server, or let the operator set allowPlatformDatabase`);
+  throw new OneDataError(
+    "sink.unavailable",
+    `${database.address} is the platform's own database, which sinks may not write to: use another database of the server, or let the operator set allowPlatformDatabase`,
+  );
 }

@@ -27,7 +27,12 @@ export type Row = {
 
 export type RowReader = (record: SinkRecord) => { readonly row: Row } | { readonly refusal: WriteOutcome };
 
-type Shape = { readonly columns: readonly string[]; readonly signature: string; readonly unknown: readonly string[]; readonly closed: readonly string[] };
+type Shape = {
+  readonly columns: readonly string[];
+  readonly signature: string;
+  readonly unknown: readonly string[];
+  readonly closed: readonly string[];
+};
 
 export function createRowReader(config: PostgresSinkConfig, table: Table): RowReader {
   const shapes = new Map<string, Shape>();
@@ -54,28 +59,53 @@ export function createRowReader(config: PostgresSinkConfig, table: Table): RowRe
     const shape = shapeOf(Object.keys(object));
     const [unknown] = shape.unknown;
     if (unknown !== undefined && config.unknownMembers === "reject" && config.columns === undefined) {
-      return { refusal: refused("sink.rejected", `member ${JSON.stringify(shorten(unknown))} has no column in ${table.schema}.${table.table}: add the column, drop the member in a step, or set unknownMembers to ignore`) };
+      return {
+        refusal: refused(
+          "sink.rejected",
+          `member ${JSON.stringify(shorten(unknown))} has no column in ${table.schema}.${table.table}: add the column, drop the member in a step, or set unknownMembers to ignore`,
+        ),
+      };
     }
     const [closed] = shape.closed;
-    if (closed !== undefined) return { refusal: refused("sink.rejected", `column ${JSON.stringify(closed)} of ${table.schema}.${table.table} is generated and takes no value`) };
-    if (shape.columns.length === 0) return { refusal: refused("sink.rejected", `no member of the record is a column of ${table.schema}.${table.table}: ${shorten(record.json)}`) };
+    if (closed !== undefined)
+      return {
+        refusal: refused("sink.rejected", `column ${JSON.stringify(closed)} of ${table.schema}.${table.table} is generated and takes no value`),
+      };
+    if (shape.columns.length === 0)
+      return { refusal: refused("sink.rejected", `no member of the record is a column of ${table.schema}.${table.table}: ${shorten(record.json)}`) };
     if (text === "" || hasNul(text)) {
       const needed: JsonObject = {};
       for (const column of shape.columns) {
         const item = object[column] ?? null;
-        if (item !== null && hasNul(stringifyJson(item))) return { refusal: refused("sink.unstorable", `column ${JSON.stringify(column)}: the value holds \\u0000, which Postgres cannot store: ${shorten(stringifyJson(item))}`) };
+        if (item !== null && hasNul(stringifyJson(item)))
+          return {
+            refusal: refused(
+              "sink.unstorable",
+              `column ${JSON.stringify(column)}: the value holds \\u0000, which Postgres cannot store: ${shorten(stringifyJson(item))}`,
+            ),
+          };
         setMember(needed, column, item);
       }
       object = needed;
       text = stringifyJson(needed);
     }
     for (const column of config.key ?? []) {
-      if ((object[column] ?? null) === null) return { refusal: refused("sink.rejected", `the key column ${JSON.stringify(column)} has no value in ${shorten(record.json)}`) };
+      if ((object[column] ?? null) === null)
+        return { refusal: refused("sink.rejected", `the key column ${JSON.stringify(column)} has no value in ${shorten(record.json)}`) };
     }
     const position = [record.source.batchId, record.source.n] as const;
     const columns = config.newerWins === undefined ? shape.columns : inTableOrder([...shape.columns, config.newerWins], table);
     if (config.newerWins !== undefined) text = withMember(text, config.newerWins, positionText(position));
-    return { row: { columns, signature: shape.signature, text, value: object, foldKey: config.key === undefined ? "" : foldKey(object, config.key), position } };
+    return {
+      row: {
+        columns,
+        signature: shape.signature,
+        text,
+        value: object,
+        foldKey: config.key === undefined ? "" : foldKey(object, config.key),
+        position,
+      },
+    };
   };
 }
 
@@ -85,7 +115,8 @@ export function foldRows(rows: readonly Row[], config: PostgresSinkConfig, table
   for (const row of rows) {
     const before = byKey.get(row.foldKey);
     if (before === undefined) byKey.set(row.foldKey, row);
-    else if (config.newerWins === undefined || !isBefore(row.position, before.position)) byKey.set(row.foldKey, merge(before, row, { config, table }));
+    else if (config.newerWins === undefined || !isBefore(row.position, before.position))
+      byKey.set(row.foldKey, merge(before, row, { config, table }));
   }
   return byKey.size === rows.length ? rows : [...byKey.values()];
 }
@@ -93,7 +124,8 @@ export function foldRows(rows: readonly Row[], config: PostgresSinkConfig, table
 function merge(before: Row, after: Row, { config, table }: { config: PostgresSinkConfig; table: Table }): Row {
   if (before.columns.length === after.columns.length && before.columns.every((column, i) => column === after.columns[i])) return after;
   const value: JsonObject = {};
-  for (const row of [before, after]) for (const column of row.columns) if (Object.hasOwn(row.value, column)) setMember(value, column, row.value[column] ?? null);
+  for (const row of [before, after])
+    for (const column of row.columns) if (Object.hasOwn(row.value, column)) setMember(value, column, row.value[column] ?? null);
   const columns = inTableOrder([...new Set([...before.columns, ...after.columns])], table);
   const text = stringifyJson(value);
   return { ...after, columns, value, text: config.newerWins === undefined ? text : withMember(text, config.newerWins, positionText(after.position)) };
@@ -136,10 +168,12 @@ function atPointer(value: Json, pointer: string): Json | undefined {
 
 /** 1 and "1" name the same row of an integer key, so they fold; equalities only the column's type knows are left to the database. */
 function foldKey(value: JsonObject, key: readonly string[]): string {
-  return JSON.stringify(key.map((column) => {
-    const item = value[column] ?? null;
-    return typeof item === "string" ? item : stringifyJson(item);
-  }));
+  return JSON.stringify(
+    key.map((column) => {
+      const item = value[column] ?? null;
+      return typeof item === "string" ? item : stringifyJson(item);
+    }),
+  );
 }
 
 const isBefore = (a: Row["position"], b: Row["position"]): boolean => (a[0] === b[0] ? a[1] < b[1] : a[0] < b[0]);

@@ -1,7 +1,6 @@
 /** The config both Postgres sinks share, and its JSON Schema. */
 import type { JsonObject } from "@onedata/core";
 import { createConfigReader } from "../config-reader.ts";
-import type { SinkGroup } from "../sink.ts";
 
 export type PostgresSinkConfig = {
   readonly schema: string | undefined;
@@ -25,7 +24,11 @@ const common: JsonObject = {
     additionalProperties: { type: "string", minLength: 1 },
     description: "column → member, or JSON Pointer into the record; only these are written. Default: every member goes to the column of its name",
   },
-  unknownMembers: { enum: ["reject", "ignore"], default: "reject", description: "what to do with a member that has no column; without `columns` only" },
+  unknownMembers: {
+    enum: ["reject", "ignore"],
+    default: "reject",
+    description: "what to do with a member that has no column; without `columns` only",
+  },
 };
 
 export const insertConfigSchema: JsonObject = {
@@ -42,7 +45,11 @@ export const upsertConfigSchema: JsonObject = {
   properties: {
     ...common,
     key: { type: "array", minItems: 1, uniqueItems: true, items: { type: "string", minLength: 1 }, description: "columns with a unique index" },
-    newerWins: { type: "string", minLength: 1, description: "numeric column that keeps the source event's position; an older event never overwrites a newer one" },
+    newerWins: {
+      type: "string",
+      minLength: 1,
+      description: "numeric column that keeps the source event's position; an older event never overwrites a newer one",
+    },
   },
 };
 
@@ -60,11 +67,12 @@ export function readPostgresSinkConfig(kind: string, config: JsonObject): Postgr
     newerWins: upsert ? reader.text("newerWins") : undefined,
   };
   if (upsert && result.key === undefined && !Object.hasOwn(config, "key")) reader.problem("key", "key is required: the columns that name a row");
-  for (const column of result.key ?? []) if (result.columns !== undefined && !result.columns.has(column)) reader.problem("columns", `columns must say where the key column ${JSON.stringify(column)} comes from`);
+  for (const column of result.key ?? [])
+    if (result.columns !== undefined && !result.columns.has(column))
+      reader.problem("columns", `columns must say where the key column ${JSON.stringify(column)} comes from`);
   if (result.columns?.size === 0) reader.problem("columns", "columns must name at least one column");
-  if (result.newerWins !== undefined && result.columns?.has(result.newerWins) === true) reader.problem("newerWins", "newerWins is written by the sink, so columns may not name it");
+  if (result.newerWins !== undefined && result.columns?.has(result.newerWins) === true)
+    reader.problem("newerWins", "newerWins is written by the sink, so columns may not name it");
   reader.done();
   return result;
 }
-
-export const isUpsert = (group: SinkGroup): boolean => group.kind === "postgres.upsert";

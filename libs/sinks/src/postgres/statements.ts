@@ -12,7 +12,8 @@ export type Statement = { readonly text: string; readonly parameter: string };
 export const qualified = (table: Table): string => `${quoteName(table.schema)}.${quoteName(table.table)}`;
 
 /** `"a" integer, "b" character varying(5)` */
-export const definitions = (table: Table, columns: readonly string[]): string => columns.map((column) => `${quoteName(column)} ${table.columns.get(column)?.type ?? "text"}`).join(", ");
+export const definitions = (table: Table, columns: readonly string[]): string =>
+  columns.map((column) => `${quoteName(column)} ${table.columns.get(column)?.type ?? "text"}`).join(", ");
 
 export function toStatements(config: PostgresSinkConfig, table: Table, rows: readonly Row[]): readonly Statement[] {
   return config.key === undefined ? toInserts(table, rows) : toUpserts(config, table, rows);
@@ -42,7 +43,8 @@ function toUpserts(config: PostgresSinkConfig, table: Table, rows: readonly Row[
     const rest = columns.filter((column) => !key.includes(column));
     const position = config.newerWins === undefined ? "" : quoteName(config.newerWins);
     const guard = position === "" ? "" : ` where onedata_target.${position} is null or onedata_target.${position} <= excluded.${position}`;
-    const action = rest.length === 0 ? "nothing" : `update set ${rest.map((column) => `${quoteName(column)} = excluded.${quoteName(column)}`).join(", ")}${guard}`;
+    const action =
+      rest.length === 0 ? "nothing" : `update set ${rest.map((column) => `${quoteName(column)} = excluded.${quoteName(column)}`).join(", ")}${guard}`;
     return {
       text: `insert into ${qualified(table)} as onedata_target (${names}) select ${names} from json_to_recordset($1::text::json) as r(${definitions(table, columns)}) order by ${keyNames} on conflict (${keyNames}) do ${action}`,
       parameter: toArray(same),

@@ -2,7 +2,7 @@
  * The unit of a Postgres write is an input ordinal: all its outputs go in one transaction, and they are stored or refused together.
  */
 import { DUPLICATE, refused, type SinkGroup, type SinkRecord, type SourceEvent, type WriteOutcome, type WriteOutcomes } from "../sink.ts";
-import { type LedgerEntry, type LedgerKey, keyText } from "./ledger.ts";
+import { keyText, type LedgerEntry, type LedgerKey } from "./ledger.ts";
 import { createRowReader, type Row } from "./rows.ts";
 import type { PostgresSinkConfig } from "./sink-config.ts";
 import type { Table } from "./tables.ts";
@@ -12,7 +12,11 @@ export type Unit = { readonly source: SourceEvent; readonly records: readonly Si
 /** A group whose table is known. `units` are what is still to be written. */
 export type Part = { readonly group: SinkGroup; readonly config: PostgresSinkConfig; readonly table: Table; readonly units: readonly Unit[] };
 
-export const ledgerKey = (part: Part, source: SourceEvent): LedgerKey => ({ batchId: source.batchId, generation: source.generation, sink: part.group.sinkId });
+export const ledgerKey = (part: Part, source: SourceEvent): LedgerKey => ({
+  batchId: source.batchId,
+  generation: source.generation,
+  sink: part.group.sinkId,
+});
 
 /**
  * Cuts a group into units. An event that came twice (two replays of one dead event in one run) is taken once; `seen` spans the groups of a transaction.
@@ -69,7 +73,12 @@ export function readRows(input: Omit<Part, "units">, units: readonly Unit[], out
 export function refuseUnit(unit: Unit, bad: { readonly n: number; readonly refusal: WriteOutcome }, outcomes: WriteOutcomes): void {
   for (const record of unit.records) {
     const { refusal } = bad;
-    outcomes.set(record.n, record.n === bad.n || refusal.kind !== "failed" ? refusal : { ...refusal, message: `another output of this event was refused: ${refusal.message}` });
+    outcomes.set(
+      record.n,
+      record.n === bad.n || refusal.kind !== "failed"
+        ? refusal
+        : { ...refusal, message: `another output of this event was refused: ${refusal.message}` },
+    );
   }
 }
 

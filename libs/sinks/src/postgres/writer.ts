@@ -6,13 +6,13 @@
  */
 import { OneDataError } from "@onedata/core";
 import { type SinkGroup, type SinkWriter, unavailable, WRITE_BUDGET_MS, type WriteContext, type WriteOutcomes } from "../sink.ts";
-import { attempt, type AttemptFailure } from "./attempt.ts";
+import { type AttemptFailure, attempt } from "./attempt.ts";
 import { type PostgresConnection, readPostgresConnection } from "./connection-config.ts";
 import { explainRefusal } from "./explain.ts";
 import type { Pools, SinkDatabase } from "./pools.ts";
 import { type PostgresSinkConfig, readPostgresSinkConfig } from "./sink-config.ts";
 import { shorten, toSqlFailure } from "./sqlstate.ts";
-import { tableKey, type TableName } from "./tables.ts";
+import { type TableName, tableKey } from "./tables.ts";
 import { type Part, readRows, refuseGroup, refuseUnit, settle, toUnits } from "./units.ts";
 
 type Ready = { readonly group: SinkGroup; readonly config: PostgresSinkConfig; readonly connection: PostgresConnection };
@@ -43,7 +43,8 @@ export function createPostgresWriter(pools: Pools, budgetMs = WRITE_BUDGET_MS): 
 function readGroup(group: SinkGroup, outcomes: WriteOutcomes): Ready | undefined {
   try {
     const config = readPostgresSinkConfig(group.kind, group.config);
-    if (group.connection?.kind !== "postgres") throw new OneDataError("config.invalid", `${group.kind} needs a connection of kind postgres, got ${group.connection?.kind ?? "none"}`);
+    if (group.connection?.kind !== "postgres")
+      throw new OneDataError("config.invalid", `${group.kind} needs a connection of kind postgres, got ${group.connection?.kind ?? "none"}`);
     return { group, config, connection: readPostgresConnection(group.connection.config) };
   } catch (error) {
     refuseGroup(group, OneDataError.from(error).message, outcomes);
@@ -51,7 +52,11 @@ function readGroup(group: SinkGroup, outcomes: WriteOutcomes): Ready | undefined
   }
 }
 
-async function writeBucket(pools: Pools, bucket: readonly Ready[], { context: call, outcomes, budgetMs }: { context: WriteContext; outcomes: WriteOutcomes; budgetMs: number }): Promise<void> {
+async function writeBucket(
+  pools: Pools,
+  bucket: readonly Ready[],
+  { context: call, outcomes, budgetMs }: { context: WriteContext; outcomes: WriteOutcomes; budgetMs: number },
+): Promise<void> {
   const [first] = bucket;
   if (first === undefined) return;
   const budget = AbortSignal.timeout(budgetMs);
@@ -63,20 +68,31 @@ async function writeBucket(pools: Pools, bucket: readonly Ready[], { context: ca
     });
   } catch (error) {
     if (call.signal.aborted) throw error;
-    const message = budget.aborted ? `${first.connection.host}:${first.connection.port}/${first.connection.database} took longer than ${budgetMs} ms` : error instanceof OneDataError ? error.message : `${first.connection.host}:${first.connection.port}/${first.connection.database}: ${shorten(toSqlFailure(error).message, 300)}`;
+    const message = budget.aborted
+      ? `${first.connection.host}:${first.connection.port}/${first.connection.database} took longer than ${budgetMs} ms`
+      : error instanceof OneDataError
+        ? error.message
+        : `${first.connection.host}:${first.connection.port}/${first.connection.database}: ${shorten(toSqlFailure(error).message, 300)}`;
     for (const { group } of bucket) markUnavailable(group, message, outcomes);
   }
 }
 
 async function toParts(job: Job, bucket: readonly Ready[]): Promise<readonly Part[]> {
   const named = bucket.map((ready) => ({ ready, name: nameOf(ready.config, job.database) }));
-  const tables = await job.database.tables.read(job.database, named.map(({ name }) => name));
+  const tables = await job.database.tables.read(
+    job.database,
+    named.map(({ name }) => name),
+  );
   const parts: Part[] = [];
   const seen = new Set<string>();
   for (const { ready, name } of named) {
     const table = tables.get(tableKey(name));
     if (table === undefined) {
-      markUnavailable(ready.group, `table ${name.schema}.${name.table} does not exist in ${job.database.address}, or its schema is closed to this role`, job.outcomes);
+      markUnavailable(
+        ready.group,
+        `table ${name.schema}.${name.table} does not exist in ${job.database.address}, or its schema is closed to this role`,
+        job.outcomes,
+      );
       continue;
     }
     const input = { group: ready.group, config: ready.config, table };
@@ -93,7 +109,9 @@ async function toParts(job: Job, bucket: readonly Ready[]): Promise<readonly Par
 
 async function writeAll(job: Job, wanted: readonly Part[]): Promise<void> {
   // Groups of one table one after another, in one order for all writers.
-  let parts: readonly Part[] = [...wanted].sort((a, b) => (tableKey(a.table) < tableKey(b.table) ? -1 : tableKey(a.table) > tableKey(b.table) ? 1 : 0));
+  let parts: readonly Part[] = [...wanted].sort((a, b) =>
+    tableKey(a.table) < tableKey(b.table) ? -1 : tableKey(a.table) > tableKey(b.table) ? 1 : 0,
+  );
   for (let exclusions = 0; parts.length > 1; exclusions++) {
     const failed = await attempt(job.database, parts, job);
     if (failed === undefined) return;
@@ -120,7 +138,12 @@ async function writeOne(job: Job, part: Part, known?: AttemptFailure): Promise<v
     return;
   }
   if (failed.fault === "statement") {
-    for (const unit of left.units) settle(unit, job.outcomes, unavailable(`${left.table.schema}.${left.table.table} in ${job.database.address}: ${shorten(failed.failure.message, 300)}`));
+    for (const unit of left.units)
+      settle(
+        unit,
+        job.outcomes,
+        unavailable(`${left.table.schema}.${left.table.table} in ${job.database.address}: ${shorten(failed.failure.message, 300)}`),
+      );
     return;
   }
   const [only] = left.units;
