@@ -95,7 +95,7 @@ async function measure(name: string, child: ChildProcess, run: () => Promise<Loa
   const commits = (after.commits ?? 0) - (before.commits ?? 0);
   console.log(
     `${name.padEnd(34)} ${(result.requests / result.seconds).toFixed(0).padStart(7)}/s   p50 ${result.p50Ms.toFixed(1).padStart(5)}  p99 ${result.p99Ms.toFixed(1).padStart(6)} ms   us per request: server ${us(after.cpu - before.cpu)}, postgres ${us(after.pg - before.pg)}, load ${us(after.load - before.load)}` +
-      `${commits > 0 ? `   events per commit ${(result.requests / commits).toFixed(1)}` : ""}   rss ${(after.rss / 1e6).toFixed(0)} MB${result.failed > 0 ? `   FAILED ${result.failed}` : ""}`,
+      `${commits > 0 ? `   events per commit ${(((after.events ?? 0) - (before.events ?? 0)) / commits).toFixed(1)}` : ""}   rss ${(after.rss / 1e6).toFixed(0)} MB${result.failed > 0 ? `   FAILED ${result.failed}` : ""}`,
   );
 }
 
