@@ -1,6 +1,6 @@
 /**
  * Quotas of tenants: events per second and bytes waiting, compared with figures refreshed each second. Overshooting by a second is allowed and documented.
- * The rate is counted by this gateway, plus what the others captured in the last second where the figures say so. A tenant that is not known yet is admitted.
+ * The rate is counted by each gateway for itself: several let through several times as much. A tenant that is not known yet is admitted.
  */
 import { OneDataError, type TenantId } from "@onedata/core";
 import type { CapturedCount, TenantFigures } from "@onedata/store";
