@@ -28,7 +28,7 @@ export function createServiceCalls(clients: ServiceClients, monotonicMs: () => n
     workedAtMs.set(service, monotonicMs());
   };
   return {
-    forRun: ({ signal, beforeWrite, afterCall }) => ({
+    forRun: ({ signal, ...run }) => ({
       async apply(service, request) {
         const client = clients.transform(service) ?? unknownService(service);
         try {
@@ -36,18 +36,18 @@ export function createServiceCalls(clients: ServiceClients, monotonicMs: () => n
           remember(service);
           return response;
         } finally {
-          afterCall();
+          run.afterCall();
         }
       },
       async write(service, request) {
         const client = clients.load(service) ?? unknownService(service);
-        beforeWrite();
+        run.beforeWrite();
         try {
           const response = await client.write(request, { signal });
           remember(service);
           return response;
         } finally {
-          afterCall();
+          run.afterCall();
         }
       },
       worksForOthers: (service) => monotonicMs() - (workedAtMs.get(service) ?? Number.NEGATIVE_INFINITY) < WORKED_LATELY_MS,

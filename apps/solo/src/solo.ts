@@ -6,7 +6,13 @@
  */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { LoadServiceDefinition, LookupServiceDefinition, PipelineServiceDefinition, TransformServiceDefinition } from "@onedata/contracts";
+import {
+  CaptureServiceDefinition,
+  LoadServiceDefinition,
+  LookupServiceDefinition,
+  PipelineServiceDefinition,
+  TransformServiceDefinition,
+} from "@onedata/contracts";
 import { createControl } from "@onedata/control";
 import { createConnectionReader, createEngine } from "@onedata/engine";
 import { createFacade, createGateway } from "@onedata/gateway";
@@ -61,7 +67,8 @@ export async function runSolo(options: SoloOptions, signal: AbortSignal): Promis
     log.error("unexpected error", { ...at, error });
   const workers = { transform: { module: TRANSFORM_WORKER, data: { databaseUrl, meshSecret } } };
   const open = async (address: string) => stack.use(await openTransport(address, { directory, workers }));
-  const [transform, load, control] = [await open("worker:transform"), await open("inproc:load"), await open("inproc:control")];
+  const transform = await open("worker:transform");
+  const [load, control, capture] = [await open("inproc:load"), await open("inproc:control"), await open("inproc:capture")];
   const mesh = (caller: string) => ({ caller, meshSecret });
 
   const loadService = stack.use(createLoadService({ log, platformDatabaseUrl: databaseUrl }));
@@ -99,8 +106,13 @@ export async function runSolo(options: SoloOptions, signal: AbortSignal): Promis
     log,
     listen: { host: "127.0.0.1", port: options.port },
     wake: () => waker.wake(),
-    facade: createFacade({ transportOf: () => control, client: mesh("gateway") }),
+    facade: createFacade({
+      transportOf: (service) => (service === CaptureServiceDefinition.fullName ? capture : control),
+      client: mesh("gateway"),
+      log,
+    }),
   });
+  stack.use(directory.serve("capture", createServiceHost({ authenticate, onInternalError }).add(CaptureServiceDefinition, gateway.captureService)));
 
   const stops = { gateway: new AbortController(), rest: new AbortController() };
   const machines = [controlMachine.run(stops.rest.signal), engine.run(stops.rest.signal)];

@@ -1,5 +1,7 @@
 /** The REST API as an integrator calls it: a token, then fetch. */
-import type { ClientFile } from "./world.ts";
+
+/** `client.json` of a home. */
+export type ClientFile = { readonly url: string; readonly clientId: string; readonly clientSecret: string };
 
 export type Answer = { readonly status: number; readonly headers: Headers; readonly text: string; readonly json: Json };
 /** Loosely typed on purpose: tests look at what came over the wire. */

@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { connect, type Sql } from "@onedata/store";
-import { type Api, openApi } from "./api.ts";
+import { type Api, type ClientFile, openApi } from "./api.ts";
 
 export type Profile = "solo" | "cluster";
 
@@ -105,8 +105,6 @@ async function ready(child: ChildProcess, profile: Profile, output: () => string
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
-
-export type ClientFile = { readonly url: string; readonly clientId: string; readonly clientSecret: string };
 
 export const readClient = (home: string): ClientFile => JSON.parse(readFileSync(join(home, "client.json"), "utf8"));
 

@@ -66,7 +66,10 @@ const hasRawJson = oncePer((desc: DescMessage): boolean => {
 function print(desc: DescMessage, json: JsonObject, singleLine: boolean): string {
   const members = desc.fields.flatMap((field) => {
     const value = json[field.jsonName];
-    return value === undefined ? [] : [`${JSON.stringify(field.jsonName)}:${printField(field, value, singleLine)}`];
+    // An empty raw value is no JSON at all: left out, as an absent message is.
+    return value === undefined || (value === "" && isRawJson(field))
+      ? []
+      : [`${JSON.stringify(field.jsonName)}:${printField(field, value, singleLine)}`];
   });
   return `{${members.join(",")}}`;
 }
@@ -91,7 +94,6 @@ function printOne(field: DescField, value: JsonValue, raw: boolean, singleLine: 
 
 /** Text that is not JSON is shown as a string: one bad row must not break the document around it. */
 function printRaw(text: string, singleLine: boolean): string {
-  if (text === "") return "null";
   try {
     JSON.parse(text);
   } catch {

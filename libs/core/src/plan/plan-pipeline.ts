@@ -6,7 +6,7 @@
 import type { Violation } from "../errors/onedata-error.ts";
 import { isJsonObject, type Json, type JsonObject, toPointer } from "../json.ts";
 import { didYouMean } from "../suggest.ts";
-import { type Catalogue, type CatalogueEntry, ENGINE, type Plan, type PlanSink, type PlanStep, type Stage, type StageInput } from "./plan.ts";
+import { type Catalogue, type CatalogueEntry, ENGINE, type Plan, type PlanSink, type PlanStep, type Stage } from "./plan.ts";
 import type { PipelineSpec, SinkSpec, StepSpec } from "./spec.ts";
 
 export type PlanDeps = {

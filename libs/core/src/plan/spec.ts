@@ -162,7 +162,7 @@ class SpecReader {
   private text(path: Path, value: Json | undefined): string | undefined {
     if (value === undefined || value === null) return undefined;
     if (typeof value === "string") return value;
-    return this.problem(path, "spec.type", `must be text; quote it: ${JSON.stringify(String(value))}`);
+    return this.problem(path, "spec.type", `must be text; put it in quotes`);
   }
 
   private required(path: Path, value: Json | undefined, what: string): string {

@@ -77,14 +77,14 @@ class GroupState {
   readonly states: EventStates;
   readonly #group: RunGroup;
   readonly #index: number;
-  readonly #input: readonly Item[];
+  readonly #captured: readonly Item[];
   readonly #stageOutputs: (readonly Item[])[] = [];
 
   constructor(group: RunGroup, index: number, deps: RunDeps) {
     this.#group = group;
     this.#index = index;
     this.states = new EventStates(group.events);
-    this.#input = group.events.map((event, i) => ({ event: i, json: event.json }));
+    this.#captured = group.events.map((event, i) => ({ event: i, json: event.json }));
     for (const [i, event] of group.events.entries()) {
       const problem = deps.checkInput?.(group, event);
       if (problem !== undefined) this.states.die(i, { step: "input", sink: "", ...problem, json: event.json });
@@ -116,7 +116,8 @@ class GroupState {
   #gather(inputs: readonly StageInput[]): Item[] {
     const items: Item[] = [];
     for (const input of inputs) {
-      for (const item of input === "input" ? this.#input : (this.#stageOutputs[input] ?? [])) if (!this.states.isOut(item.event)) items.push(item);
+      const source = input === "input" ? this.#captured : (this.#stageOutputs[input] ?? []);
+      for (const item of source) if (!this.states.isOut(item.event)) items.push(item);
     }
     return items;
   }
