@@ -121,10 +121,11 @@ async function discardSome(
   const fingerprint = createHash("sha256").update(`${code}\n${pipelineId}`).digest("hex").slice(0, 16);
   const [row] = await tx<{ batches: number; events: number }[]>`
     with taken as (
-      delete from onedata.queue where batch_id in (
+      -- An array, not `in`: the planner may run a subquery with a limit more than once.
+      delete from onedata.queue where batch_id = any(array(
         select q.batch_id from onedata.queue q join onedata.lanes l on l.id = q.lane_id
          where l.tenant_id = ${tenantId} and l.pipeline_id = ${pipelineId} and q.run_id is null and q.seq <= ${upTo}
-         order by q.batch_id limit ${BATCHES_PER_DISCARD} for update of q skip locked)
+         order by q.batch_id limit ${BATCHES_PER_DISCARD} for update of q skip locked))
       returning batch_id, attempt, generation, version, import_id, job_id
     ), item as (
       -- Ordinals that an earlier attempt finished keep their verdict.
