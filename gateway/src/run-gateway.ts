@@ -1,8 +1,18 @@
 /** The gateway process: database, the way to the control plane, the front door until the signal. */
 import { CaptureServiceDefinition } from "@onedata/contracts";
 import { OneDataError } from "@onedata/core";
-import { bySharedSecret, type ConfigOf, createServiceHost, type Logger, listen, openTransport, setting, type Transport } from "@onedata/mesh";
-import { openStore } from "@onedata/store";
+import {
+  bySharedSecret,
+  type ConfigOf,
+  createInprocDirectory,
+  createServiceHost,
+  type Logger,
+  listen,
+  openTransport,
+  setting,
+  type Transport,
+} from "@onedata/mesh";
+import { openStore, openWaker } from "@onedata/store";
 import { createFacade } from "./facade.ts";
 import { createGateway, type GatewayAuth } from "./server.ts";
 
@@ -21,11 +31,19 @@ export async function runGateway(config: ConfigOf<typeof gatewaySchema>, log: Lo
   const auth = toAuth(config);
   await using store = openStore(config.database, { applicationName: "onedata-gateway" });
   await using control = await openTransport(config.control);
+  await using waker = openWaker(config.database);
+  const directory = createInprocDirectory();
+  await using capture = await openTransport("inproc:capture", { directory });
   const gateway = createGateway({
     store,
     auth,
     log,
-    facade: createFacade({ transportOf: () => control, client: { caller: "gateway", meshSecret: config.meshSecret } }),
+    wake: () => waker.wake(),
+    facade: createFacade({
+      transportOf: (service) => (service === CaptureServiceDefinition.fullName ? capture : control),
+      client: { caller: "gateway", meshSecret: config.meshSecret },
+      log,
+    }),
     listen: { host: config.host, port: config.port },
     checks: { control: () => checkAnswers(control, config.meshSecret) },
   });
@@ -33,7 +51,10 @@ export async function runGateway(config: ConfigOf<typeof gatewaySchema>, log: Lo
     authenticate: bySharedSecret(config.meshSecret),
     onInternalError: (error, at) => log.error("unexpected error", { ...at, error }),
   });
-  await using rpc = await listen(host.add(CaptureServiceDefinition, gateway.captureService), config.listen);
+  host.add(CaptureServiceDefinition, gateway.captureService);
+  await using inProcess = await listen(host, "inproc:capture", { directory });
+  await using rpc = await listen(host, config.listen);
+  log.debug("capture is served", { to: [inProcess.address, rpc.address] });
   const running = gateway.run(signal);
   gateway.address.then(
     (address) => log.info("ready", { url: address.url, rpc: rpc.address }),

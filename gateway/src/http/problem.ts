@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto";
 import type { ServerResponse } from "node:http";
 import { OneDataError } from "@onedata/core";
+import { RemoteError } from "@onedata/mesh";
 import type { Log } from "./seam.ts";
 
 export const REALM = "onedata";
@@ -15,9 +16,11 @@ export const TOKEN_INVALID = "The access token is invalid or has expired";
 export function sendProblem(response: ServerResponse, error: unknown, log: Log): void {
   const known = OneDataError.from(error);
   // The caller learns a number, the log the cause: of what is unknown, and of what failed behind a known answer.
-  const instance =
-    known.code === "internal" || (known.row.http >= 500 && known.cause !== undefined) ? `err_${randomBytes(8).toString("hex")}` : undefined;
-  if (instance !== undefined) log.error("request failed", { instance, code: known.code, error: known.cause ?? known });
+  // What another process failed at is in that process's log already, under the id it gave.
+  const remote = known instanceof RemoteError ? known.instance : undefined;
+  const isUnknown = known.code === "internal" || (known.row.http >= 500 && known.cause !== undefined);
+  const instance = remote ?? (isUnknown ? `err_${randomBytes(8).toString("hex")}` : undefined);
+  if (instance !== undefined && remote === undefined) log.error("request failed", { instance, code: known.code, error: known.cause ?? known });
   if (response.headersSent || response.destroyed) {
     response.destroy();
     return;
