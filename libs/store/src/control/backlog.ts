@@ -121,7 +121,7 @@ async function discardSome(
   const fingerprint = createHash("sha256").update(`${code}\n${pipelineId}`).digest("hex").slice(0, 16);
   const [row] = await tx<{ batches: number; events: number }[]>`
     with taken as (
-      -- An array, not `in`: the planner may run a subquery with a limit more than once.
+      -- An array, not IN: the planner may run a subquery with a limit more than once.
       delete from onedata.queue where batch_id = any(array(
         select q.batch_id from onedata.queue q join onedata.lanes l on l.id = q.lane_id
          where l.tenant_id = ${tenantId} and l.pipeline_id = ${pipelineId} and q.run_id is null and q.seq <= ${upTo}
