@@ -14,7 +14,10 @@ export default defineConfig({
   test: {
     globalSetup: ["libs/store/src/test-server-setup.ts"],
     projects: [
-      { ...shared, test: { ...test, name: "unit", include: ["**/*.test.ts"], exclude: [...ignored, "**/*.conformance.test.ts", "**/*.scenario.test.ts"] } },
+      {
+        ...shared,
+        test: { ...test, name: "unit", include: ["**/*.test.ts"], exclude: [...ignored, "**/*.conformance.test.ts", "**/*.scenario.test.ts"] },
+      },
       { ...shared, test: { ...test, name: "conformance", include: ["**/*.conformance.test.ts"], exclude: ignored } },
       { ...shared, test: { ...test, name: "scenario", include: ["**/*.scenario.test.ts"], exclude: ignored, testTimeout: 120_000 } },
     ],

