@@ -20,12 +20,18 @@ export interface World extends AsyncDisposable {
   readonly home: string;
   /** Signed in as the first client, with every scope. */
   readonly api: Api;
+  /** Cluster only; a process that was started again has its new pid. */
   readonly processes: readonly WorldProcess[];
+  /** Of the main process. */
+  readonly pid: number;
+  readonly postgresPid: number;
   /** The platform's own database, and the examples' warehouse; superuser. */
   readonly platform: Sql;
   readonly warehouse: Sql;
   /** `kill -9` of the main process (solo: everything but Postgres). */
   kill(): Promise<void>;
+  /** SIGTERM: drains and stops, Postgres too; the folder stays until the world is disposed of. */
+  stop(): Promise<void>;
   /** What the main process wrote. */
   output(): string;
 }
@@ -63,13 +69,23 @@ export async function openWorld(profile: Profile, options: WorldOptions = {}): P
     url: client.url,
     home,
     api: await openApi(client),
-    processes: [...output.matchAll(/^ {2}(\S+) +pid (\d+)/gm)].map(([, name = "", pid]) => ({ name, pid: Number(pid) })),
+    get processes() {
+      const pids = new Map([...output.matchAll(/^ {2}(\S+) +pid (\d+)/gm)].map(([, name = "", pid]) => [name, Number(pid)]));
+      return [...pids].map(([name, pid]) => ({ name, pid }));
+    },
+    pid: child.pid ?? 0,
+    postgresPid: Number(readFileSync(join(home, "postgres", "pg", "postmaster.pid"), "utf8").split("\n")[0]),
     platform,
     warehouse,
     output: () => output,
     async kill() {
       await close();
       child.kill("SIGKILL");
+      await exited;
+    },
+    async stop() {
+      await close();
+      child.kill("SIGTERM");
       await exited;
     },
     async [Symbol.asyncDispose]() {
