@@ -111,6 +111,25 @@ describe("engine", () => {
     expect(letters).toMatchObject([{ step: "a", code: "record.invalid", message: "v is 17", payload: '{"v":17}', state: "open" }]);
   });
 
+  it("holds what SQL captured against the input schema, and lets pass what the gateway checked", async () => {
+    const inputSchema = { type: "object", properties: { v: { type: "integer", maximum: 10 } } };
+    const { tenantId, pipelineId, name } = await createTestPipeline(store.sql, { plan: { ...plan, inputSchema }, route: plan.route });
+    await store.sql`insert into onedata.principals (tenant_id, kind, subject) select ${tenantId}, 'database', session_user`;
+    const { clients } = createService();
+    await using _ = await startEngine(clients);
+    const target: CaptureTarget = { tenantId, pipelineId, version: 1, laneClass: "live", ordered: false };
+    await store.sql`select onedata.capture_many(${name}, array['{"v":1}', '{"v":11}', '{"v":"x"}', '{"v":2}'])`;
+    await capture(target, [12]);
+    await until("queue empty", async () => (await waiting(target)) === 0);
+    const outputs = await store.sql`select payloads from onedata.outputs where pipeline_id = ${pipelineId} order by batch_id`;
+    expect(outputs.map(({ payloads }) => payloads)).toEqual(['{"v":1}\u001e{"v":2}', '{"v":12}']);
+    const letters = await store.sql`select n, step, code, message, payload from onedata.dead_letters where pipeline_id = ${pipelineId} order by n`;
+    expect(letters).toMatchObject([
+      { n: 1, step: "input", code: "input.invalid", message: expect.stringMatching(/schema: \/v: .*10/), payload: '{"v":11}' },
+      { n: 2, step: "input", code: "input.invalid", message: expect.stringMatching(/\/v: .*integer/), payload: '{"v":"x"}' },
+    ]);
+  });
+
   it("waits while a service is down, says so on the lane, and loses nobody", async () => {
     const target = await pipeline();
     const { clients, state } = createService();

@@ -6,6 +6,7 @@ import { randomUUID } from "node:crypto";
 import type { RunDeps } from "@onedata/core";
 import { createEvaluateWhen } from "@onedata/operations";
 import { createClaimer, RUN_TARGET_EVENTS, reclaim, type Store } from "@onedata/store";
+import { createInputCheck } from "./input-check.ts";
 import { LeaseKeeper, sleep } from "./lease-keeper.ts";
 import { type EngineLog, performRun } from "./perform-run.ts";
 import { createPlanCache } from "./plan-cache.ts";
@@ -32,7 +33,6 @@ export interface EnginePorts {
   readonly installation: string;
   readonly log: EngineLog;
   readonly connection: NonNullable<RunDeps["connection"]>;
-  readonly checkInput?: RunDeps["checkInput"];
   /** Calls back whenever a commit may have brought work; returns how to stop. Without it the engine polls. */
   readonly listen?: (wake: () => void) => Promise<AsyncDisposable>;
 }
@@ -68,11 +68,7 @@ export function createEngine(ports: EnginePorts, options: EngineOptions = {}): E
     monotonicMs,
     log,
     assertLease: () => lease.assertFresh(),
-    run: {
-      evaluateWhen: createEvaluateWhen(),
-      connection: ports.connection,
-      ...(ports.checkInput === undefined ? {} : { checkInput: ports.checkInput }),
-    },
+    run: { evaluateWhen: createEvaluateWhen(), connection: ports.connection, checkInput: createInputCheck() },
     random: Math.random,
     signal: hardStop.signal,
   };

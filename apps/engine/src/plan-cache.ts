@@ -1,6 +1,9 @@
 /** Plans in memory: versions are immutable. Bounded; the least recently used goes first. */
-import type { PipelineId } from "@onedata/core";
-import { loadPlans, type PlannedVersion, type Store } from "@onedata/store";
+import type { PipelineId, Plan } from "@onedata/core";
+import { parseJson } from "@onedata/formats";
+import { loadPlans, type Store } from "@onedata/store";
+
+export type PlannedVersion = { readonly pipeline: string; readonly plan: Plan };
 
 const MAX_PLANS = 2000;
 
@@ -35,8 +38,10 @@ export function createPlanCache(store: Store): PlanCache {
       if (missing.length === 0) return found;
       for (const planned of await loadPlans(store, missing)) {
         const key = versionKey(planned.pipelineId, planned.version);
-        keep(key, planned);
-        found.set(key, planned);
+        // Written by the planner and immutable since: its shape is not checked again.
+        const version = { pipeline: planned.pipeline, plan: parseJson(planned.planJson) as unknown as Plan };
+        keep(key, version);
+        found.set(key, version);
       }
       return found;
     },

@@ -1,7 +1,7 @@
 /** From claimed batches to what the executor runs, and the way back: which event of a group is which ordinal of which batch. */
 import type { RunEvent, RunGroup } from "@onedata/core";
-import type { ClaimedBatch, LoadedEvent, PlannedVersion } from "@onedata/store";
-import { versionKey } from "./plan-cache.ts";
+import type { ClaimedBatch, LoadedEvent } from "@onedata/store";
+import { type PlannedVersion, versionKey } from "./plan-cache.ts";
 
 export type Place = { readonly batch: ClaimedBatch; readonly n: number };
 
@@ -46,6 +46,8 @@ function toRunEvent(batch: ClaimedBatch, event: LoadedEvent, progress: RunEvent[
     source: { batchId: event.source.batchId, n: event.source.n, generation: batch.generation },
     json: encoder.encode(event.payload),
     timeUnixNanos: toUnixNanos(event.source.batchId),
+    // A copy for a replay or a backfill may meet another version than the one whose schema let its source in, or come from one that was never checked.
+    ...(batch.unchecked || batch.kind !== "capture" ? { unchecked: true } : {}),
     ...(progress === undefined ? {} : { progress }),
   };
 }

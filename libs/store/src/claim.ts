@@ -37,6 +37,8 @@ export type ClaimedBatch = {
   readonly generation: number;
   readonly importId: bigint | undefined;
   readonly jobId: bigint | undefined;
+  /** No gateway has held its events against the input schema: they came through the SQL functions. */
+  readonly unchecked: boolean;
   readonly progress: Progress | undefined;
 };
 
@@ -162,6 +164,7 @@ function unpack(text: string, progress: string | null): ClaimedBatch[] {
       laneClass,
       ordered,
       kind,
+      unchecked,
     ] = line.split(",");
     const parsed: unknown = progresses?.[i] === undefined || progresses[i] === "" ? undefined : JSON.parse(progresses[i]);
     return {
@@ -181,6 +184,7 @@ function unpack(text: string, progress: string | null): ClaimedBatch[] {
       laneClass: laneClass === "b" ? "bulk" : "live",
       ordered: ordered === "1",
       kind: kind === "replay" || kind === "backfill" || kind === "shadow" ? kind : "capture",
+      unchecked: unchecked === "1",
       progress: isProgress(parsed) ? parsed : undefined,
     };
   });

@@ -10,6 +10,8 @@ export type RunEvent = {
   /** JSON text, UTF-8, as captured. */
   readonly json: Uint8Array;
   readonly timeUnixNanos: bigint;
+  /** Nobody has held it against the input schema of this version: `checkInput` does. */
+  readonly unchecked?: true;
   /** What an earlier attempt has done already. */
   readonly progress?: { readonly sinksDone: readonly string[]; readonly tries: number };
 };
