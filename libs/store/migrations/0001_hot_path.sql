@@ -91,7 +91,8 @@ create table onedata.pipeline_versions (
   hash text not null,
   spec text not null,
   spec_media_type text not null default 'application/json',
-  plan jsonb not null,
+  -- json, not jsonb: the order of members and every digit of a number are kept
+  plan json not null,
   route text not null default '',
   created_by text,
   created_at timestamptz not null default now(),

@@ -33,7 +33,7 @@ with given as materialized (
 ), run as (
   insert into onedata.runs (batch_id, attempt, run_id, version, engine, woken_by, started_at, outcome, verdicts, steps, trace_id)
   select batch_id, attempt, $1::uuid, version, $2::uuid, $3::text, clock_timestamp() - make_interval(secs => $4::float8 / 1000), outcome, decode(verdicts, 'hex'),
-         $5::jsonb, decode($6::text, 'hex') from fenced
+         $5::text::jsonb, decode($6::text, 'hex') from fenced
 ), tally as (
   insert into onedata.tallies as t (owner_id, stripe, delivered, filtered, dead)
   select owner_id, (hashtext($1::text) & 7)::smallint, sum(delivered), sum(filtered), sum(dead) from fenced where owner_id is not null group by owner_id order by owner_id

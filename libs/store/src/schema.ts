@@ -3,7 +3,7 @@
  * Non-duty: the hot path's tables, which hand-written SQL alone touches; indexes and constraints beyond primary keys.
  */
 import { sql } from "drizzle-orm";
-import { bigint, boolean, customType, integer, jsonb, pgSchema, primaryKey, real, smallint, text, timestamp, uuid } from "drizzle-orm/pg-core";
+import { bigint, boolean, customType, integer, json, jsonb, pgSchema, primaryKey, real, smallint, text, timestamp, uuid } from "drizzle-orm/pg-core";
 
 const onedata = pgSchema("onedata");
 const bytea = customType<{ data: Buffer }>({ dataType: () => "bytea" });
@@ -49,7 +49,7 @@ export const pipelineVersions = onedata.table(
     hash: text("hash").notNull(),
     spec: text("spec").notNull(),
     specMediaType: text("spec_media_type").notNull().default(sql`'application/json'::text`),
-    plan: jsonb("plan").notNull(),
+    plan: json("plan").notNull(),
     route: text("route").notNull().default(sql`''::text`),
     createdBy: text("created_by"),
     createdAt: timestamp("created_at", { withTimezone: true }).notNull().defaultNow(),

@@ -62,7 +62,7 @@ export async function createTestPipeline(
     insert into onedata.pipelines (tenant_id, name, active_version, ordering) values (${tenantId}, ${name}, 1, ${options.ordering ?? null}) returning id`;
   if (row === undefined) throw new Error("no pipeline row");
   await sql`insert into onedata.pipeline_versions (pipeline_id, version, hash, spec, plan, route)
-    values (${row.id}, 1, 'test', '{}', ${JSON.stringify(options.plan ?? {})}::text::jsonb, ${options.route ?? "record"})`;
+    values (${row.id}, 1, 'test', '{}', ${JSON.stringify(options.plan ?? {})}::text::json, ${options.route ?? "record"})`;
   await sql`select onedata.make_lanes(${row.id})`;
   if (options.weight !== undefined) await sql`update onedata.lanes set weight = ${options.weight} where pipeline_id = ${row.id}`;
   return { tenantId, pipelineId: toPipelineId(row.id), name };

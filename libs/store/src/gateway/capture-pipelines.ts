@@ -27,7 +27,7 @@ export async function findCapturePipeline(sql: Sql, tenantId: TenantId, name: st
     }[]
   >`
     select p.id, p.name, p.state, p.active_version, p.ordering, (v.plan->'inputSchema')::text as schema,
-           (select (s.o - 1)::int from jsonb_array_elements(v.plan->'sinks') with ordinality s(sink, o) where s.sink->>'kind' = 'onedata.outputs' order by s.o limit 1) as outputs
+           (select (s.o - 1)::int from json_array_elements(v.plan->'sinks') with ordinality s(sink, o) where s.sink->>'kind' = 'onedata.outputs' order by s.o limit 1) as outputs
       from onedata.pipelines p left join onedata.pipeline_versions v on v.pipeline_id = p.id and v.version = p.active_version
      where p.tenant_id = ${tenantId} and p.name = ${name}`;
   if (row === undefined) return undefined;
