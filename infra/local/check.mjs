@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 
 const bin = (name) => `node_modules/.bin/${name}`;
+/** @type {[title: string, command: string, args: string[]][]} */
 const steps = [
   ["generated files are fresh", "node", ["infra/local/gen.mjs", "--check"]],
   ["proto: buf format", bin("buf"), ["format", "--diff", "--exit-code", "proto"]],
@@ -20,7 +21,7 @@ const only = process.argv.slice(2).filter((arg) => !arg.startsWith("-"));
 const failed = [];
 for (const [title, command, args] of steps) {
   if (only.length > 0 && !only.some((word) => title.includes(word))) continue;
-  const script = command === "node" ? args[0] : command;
+  const script = command === "node" ? (args[0] ?? "") : command;
   if (!existsSync(script)) {
     failed.push(title);
     console.log(`FAIL  ${title}: ${script} is missing`);
