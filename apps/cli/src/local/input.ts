@@ -47,7 +47,7 @@ export function detect(head: Uint8Array): Format {
   if (text.startsWith("[")) return "json";
   if (text.startsWith("{")) return "ndjson";
   const [line = ""] = text.split("\n", 1);
-  return locateJsonError(line) === undefined ? "ndjson" : "csv";
+  return line === "" || locateJsonError(line) === undefined ? "ndjson" : "csv";
 }
 
 type Peeked = { readonly head: Uint8Array; readonly all: AsyncIterable<Uint8Array> };

@@ -1,0 +1,42 @@
+/** Starts the real program, as a shell would. For tests. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { createRequire } from "node:module";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+export type CliOptions = {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  readonly input?: string | Uint8Array;
+  /** Sees the process while it runs: to feed it, to end it. */
+  readonly onStart?: (child: ChildProcess) => void;
+};
+
+export type CliResult = { readonly code: number; readonly stdout: string; readonly stderr: string };
+
+const MAIN = fileURLToPath(new URL("./main.ts", import.meta.url));
+
+export async function spawnCli(args: readonly string[], { env = {}, cwd, input, onStart }: CliOptions = {}): Promise<CliResult> {
+  const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
+  const child = spawn(process.execPath, ["--conditions=source", "--import", tsx, MAIN, ...args], {
+    env: { HOME: "/nonexistent", ...env },
+    ...(cwd === undefined ? {} : { cwd }),
+    stdio: ["pipe", "pipe", "pipe"],
+  });
+  let stdout = "";
+  let stderr = "";
+  child.stdout.setEncoding("utf8").on("data", (chunk: string) => (stdout += chunk));
+  child.stderr.setEncoding("utf8").on("data", (chunk: string) => (stderr += chunk));
+  // It may end before it has read everything.
+  child.stdin.on("error", () => undefined);
+  if (onStart === undefined) child.stdin.end(input ?? "");
+  else onStart(child);
+  const code = await new Promise<number>((resolve) => child.once("close", (exit) => resolve(exit ?? -1)));
+  return { code, stdout, stderr };
+}
+
+/** NDJSON as plain values. */
+export const readLines = (text: string): Record<string, unknown>[] =>
+  text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line));
