@@ -1,7 +1,7 @@
 /** `npm run cluster`: the five machines of OneData as processes on this machine, over gRPC. */
 import { resolve } from "node:path";
 import { createLogger, describeConfig, readConfig, runUntilSignal, setting } from "@onedata/mesh";
-import { runCluster } from "./cluster.ts";
+import { runCluster, type StartedProcess } from "./cluster.ts";
 import { describeReady } from "./describe-ready.ts";
 
 const schema = {
@@ -14,8 +14,11 @@ const schema = {
   }),
   engines: setting.integer({ doc: "how many engines", default: 1, min: 1, max: 16 }),
   examples: setting.flag({ doc: "apply the example pipelines when they are missing", default: true }),
+  restart: setting.flag({ doc: "start a process again that ended by itself, instead of ending the cluster", default: false }),
   logLevel: setting.oneOf(["debug", "info", "warn", "error"], { doc: "what the processes log, each to its file", default: "info" }),
 };
+
+const describeProcess = ({ name, pid, logFile }: StartedProcess): string => `  ${name.padEnd(10)} pid ${String(pid).padEnd(8)} ${logFile}\n`;
 
 const argv = process.argv.slice(2);
 if (argv.includes("--help")) {
@@ -32,11 +35,10 @@ if (argv.includes("--help")) {
           environment: { PATH: process.env["PATH"] ?? "" },
           log: createLogger({ name: "cluster" }),
           onReady: (ready) => {
-            const processes = ready.processes
-              .map(({ name, pid, logFile }) => `  ${name.padEnd(10)} pid ${String(pid).padEnd(8)} ${logFile}`)
-              .join("\n");
-            process.stdout.write(`${describeReady(ready, performance.now() - startedMs)}\nProcesses:\n${processes}\n`);
+            const processes = ready.processes.map(describeProcess).join("");
+            process.stdout.write(`${describeReady(ready, performance.now() - startedMs)}\nProcesses:\n${processes}`);
           },
+          onRestart: (started) => void process.stdout.write(describeProcess(started)),
         },
         signal,
       );

@@ -2,7 +2,7 @@
  * The cluster profile on one machine: gateway, control, engine, transform and load as processes of their own over gRPC.
  * Duty: start them in the order of who needs whom, wait until each is ready, a log file per process, stop all on one signal.
  * Non-duty: what production uses for this (Kubernetes). The processes are the same that run there.
- * Invariant: a process that ends by itself ends the cluster, with the end of its log.
+ * Invariant: a process that ends by itself ends the cluster, with the end of its log; or, when `restart` is asked for, is started again at its address.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -29,13 +29,17 @@ export type ClusterOptions = {
   readonly engines: number;
   readonly examples: boolean;
   readonly logLevel: string;
+  /** A process that was ready and ends by itself is started again, as an orchestrator does it. */
+  readonly restart?: boolean;
+  /** Told of each process that was started again. */
+  readonly onRestart?: (process: StartedProcess) => void;
   /** What every process inherits, e.g. PATH. */
   readonly environment: Readonly<Record<string, string>>;
   readonly log: Logger;
-  readonly onReady: (
-    ready: SoloReady & { readonly processes: readonly { readonly name: string; readonly pid: number; readonly logFile: string }[] },
-  ) => void;
+  readonly onReady: (ready: SoloReady & { readonly processes: readonly StartedProcess[] }) => void;
 };
+
+export type StartedProcess = { readonly name: string; readonly pid: number; readonly logFile: string };
 
 type Workload = { readonly name: string; readonly module: string; readonly env: Readonly<Record<string, string>> };
 
@@ -46,7 +50,11 @@ export async function runCluster(options: ClusterOptions, signal: AbortSignal): 
     options.database === "embedded:"
       ? await openEmbeddedPostgres({ dataDir: join(options.home, "postgres"), log: (message) => options.log.warn(message) })
       : undefined;
-  const group = new ProcessGroup(join(options.home, "logs"), options.environment);
+  const group = new ProcessGroup(
+    join(options.home, "logs"),
+    options.environment,
+    options.restart === true ? (options.onRestart ?? (() => undefined)) : undefined,
+  );
   try {
     const database = embedded === undefined ? options.database : await createPlatformDatabase(embedded.url);
     await migrate(database);
@@ -94,22 +102,26 @@ export async function runCluster(options: ClusterOptions, signal: AbortSignal): 
   }
 }
 
-type Running = { readonly name: string; readonly child: ChildProcess; readonly logFile: string; readonly exited: Promise<void> };
+type Running = { readonly workload: Workload; readonly child: ChildProcess; readonly logFile: string; readonly exited: Promise<void> };
 
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 35_000;
+const RESTART_DELAY_MS = 100;
 
 class ProcessGroup {
   /** Rejects with the first process that ends by itself. */
   readonly failed: Promise<never>;
   readonly #folder: string;
   readonly #environment: Readonly<Record<string, string>>;
-  readonly #running: Running[] = [];
+  readonly #restarted: ((process: StartedProcess) => void) | undefined;
+  readonly #running = new Map<string, Running>();
   #fail: (error: Error) => void = () => undefined;
   #stopping = false;
 
-  constructor(folder: string, environment: Readonly<Record<string, string>>) {
+  /** With `restarted` a process that was ready is started again when it ends. */
+  constructor(folder: string, environment: Readonly<Record<string, string>>, restarted?: (process: StartedProcess) => void) {
     this.#folder = folder;
+    this.#restarted = restarted;
     this.#environment = environment;
     mkdirSync(folder, { recursive: true });
     this.failed = new Promise((_, reject) => {
@@ -118,14 +130,15 @@ class ProcessGroup {
     this.failed.catch(() => undefined);
   }
 
-  list(): { name: string; pid: number; logFile: string }[] {
-    return this.#running.map(({ name, child, logFile }) => ({ name, pid: child.pid ?? 0, logFile }));
+  list(): StartedProcess[] {
+    return [...this.#running.values()].map(({ workload: { name }, child, logFile }) => ({ name, pid: child.pid ?? 0, logFile }));
   }
 
   /** Resolves with the address that the process logs when it is ready. */
-  async start({ name, module, env }: Workload): Promise<{ address: string }> {
+  async start(workload: Workload): Promise<{ address: string }> {
+    const { name, module, env } = workload;
     const logFile = join(this.#folder, `${name}.log`);
-    const output = createWriteStream(logFile);
+    const output = createWriteStream(logFile, { flags: this.#running.has(name) ? "a" : "w" });
     // A session of its own: Ctrl-C reaches this process alone, which then stops the others in order.
     const child = spawn(process.execPath, [...nodeArguments(), entryOf(module)], {
       env: { ...this.#environment, ...env },
@@ -133,12 +146,15 @@ class ProcessGroup {
       detached: true,
     });
     const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-    this.#running.push({ name, child, logFile, exited });
+    this.#running.set(name, { workload, child, logFile, exited });
     child.stdout?.pipe(output, { end: false });
     const address = readAddress(child, output);
+    let readyAt: string | undefined;
     child.once("exit", (code, killedBy) => {
       output.end();
-      if (!this.#stopping)
+      if (this.#stopping) return;
+      if (this.#restarted !== undefined && readyAt !== undefined) this.#startAgain(workload, readyAt, this.#restarted);
+      else
         this.#fail(
           new OneDataError("config.problems", `${name} ended with ${killedBy ?? `code ${code}`}; the end of ${logFile}:\n${tailOf(logFile)}`),
         );
@@ -151,16 +167,31 @@ class ProcessGroup {
       );
     });
     try {
-      return { address: await Promise.race([address, timeout, this.failed]) };
+      readyAt = await Promise.race([address, timeout, this.failed]);
+      return { address: readyAt };
     } finally {
       clearTimeout(timer);
     }
   }
 
+  /** At the address where the others know it. A process that does not become ready again ends the cluster. */
+  #startAgain(workload: Workload, address: string, restarted: (process: StartedProcess) => void): void {
+    setTimeout(() => {
+      if (this.#stopping) return;
+      this.start({ ...workload, env: { ...workload.env, ...addressOf(workload, address) } }).then(
+        () => {
+          const started = this.list().find(({ name }) => name === workload.name);
+          if (started !== undefined) restarted(started);
+        },
+        (error: unknown) => this.#fail(OneDataError.from(error)),
+      );
+    }, RESTART_DELAY_MS);
+  }
+
   /** Front door first: what it still accepts is worked off by the others. A process that does not end in time is killed. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    for (const { child, exited } of [...this.#running].reverse()) {
+    for (const { child, exited } of [...this.#running.values()].reverse()) {
       if (child.exitCode !== null || child.signalCode !== null) continue;
       child.kill("SIGTERM");
       const timer = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
@@ -168,6 +199,12 @@ class ProcessGroup {
       clearTimeout(timer);
     }
   }
+}
+
+/** The settings that make a process listen where it did before; an engine listens nowhere. */
+function addressOf({ env }: Workload, address: string): Readonly<Record<string, string>> {
+  if ("ONEDATA_LISTEN" in env) return { ONEDATA_LISTEN: address.replace(/^dns:\/\/\//, "") };
+  return "ONEDATA_PORT" in env ? { ONEDATA_PORT: new URL(address).port } : {};
 }
 
 /** Log lines are JSON; the one that says `ready` carries the address. */

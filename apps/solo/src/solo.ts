@@ -16,7 +16,7 @@ import {
 import { createControl } from "@onedata/control";
 import { createConnectionReader, createEngine } from "@onedata/engine";
 import { createFacade, createGateway } from "@onedata/gateway";
-import { createLoadService } from "@onedata/load";
+import { createExportRunner, createLoadService } from "@onedata/load";
 import { bySharedSecret, createClient, createInprocDirectory, createServiceHost, type Logger, openTransport } from "@onedata/mesh";
 import { listenForWakes, migrate, openEmbeddedPostgres, openStore, openWaker, readInstallationId, sweep } from "@onedata/store";
 import { createSecretBox } from "@onedata/store/control";
@@ -114,14 +114,19 @@ export async function runSolo(options: SoloOptions, signal: AbortSignal): Promis
   });
   stack.use(directory.serve("capture", createServiceHost({ authenticate, onInternalError }).add(CaptureServiceDefinition, gateway.captureService)));
 
-  const stops = { gateway: new AbortController(), rest: new AbortController() };
+  const exporter = createExportRunner({ store, folder: join(options.home, "exports"), log, clock: { now: () => Date.now() } });
+  const stops = { gateway: new AbortController(), rest: new AbortController(), exporter: new AbortController() };
   const machines = [controlMachine.run(stops.rest.signal), engine.run(stops.rest.signal)];
+  const exporting = exporter.run(stops.exporter.signal);
   const serving = gateway.run(stops.gateway.signal);
   const stopAll = async (): Promise<void> => {
     stops.gateway.abort();
     await Promise.allSettled([serving]);
     stops.rest.abort();
     await Promise.allSettled(machines);
+    // Last, so that its files hold what the engine has finished.
+    stops.exporter.abort();
+    await Promise.allSettled([exporting]);
   };
   try {
     const address = await Promise.race([gateway.address, serving.then(() => Promise.reject(new Error("the gateway stopped before it listened")))]);
