@@ -1,7 +1,9 @@
-/** Starts the real program, as a shell would. For tests. */
+/** The program for tests: started as a shell would (`spawnCli`), or called in this process, which is ten times faster (`callCli`). */
 import { type ChildProcess, spawn } from "node:child_process";
 import { createRequire } from "node:module";
+import { Readable, Writable } from "node:stream";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { runCli } from "./cli.ts";
 
 export type CliOptions = {
   readonly env?: Readonly<Record<string, string>>;
@@ -32,6 +34,26 @@ export async function spawnCli(args: readonly string[], { env = {}, cwd, input, 
   else onStart(child);
   const code = await new Promise<number>((resolve) => child.once("close", (exit) => resolve(exit ?? -1)));
   return { code, stdout, stderr };
+}
+
+/** `env` is all of the environment that it sees. */
+export async function callCli(args: readonly string[], { env = {}, input = "" }: Pick<CliOptions, "env" | "input"> = {}): Promise<CliResult> {
+  const texts = { stdout: "", stderr: "" };
+  const into = (name: keyof typeof texts): Writable =>
+    new Writable({
+      write(chunk, _encoding, done) {
+        texts[name] += String(chunk);
+        done();
+      },
+    });
+  const code = await runCli(args, {
+    env: { HOME: "/nonexistent", ...env },
+    stdin: Readable.from([Buffer.from(input)], { objectMode: false }),
+    stdout: into("stdout"),
+    stderr: into("stderr"),
+    signal: new AbortController().signal,
+  });
+  return { code, ...texts };
 }
 
 /** NDJSON as plain values. */
