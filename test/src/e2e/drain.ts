@@ -12,12 +12,14 @@ const DRAIN_MS = 90_000;
 
 export async function drain(options: E2eOptions): Promise<Outcome> {
   const outcomes = [];
-  for (const profile of ["solo", "cluster"] as const) outcomes.push(await restartUnderLoad(profile, options, "stop"));
+  for (const profile of ["solo", "cluster"] as const) outcomes.push(await restartUnderLoad(profile, { ...options, times: 2 }, "stop"));
   return { ok: outcomes.every(({ ok }) => ok), text: outcomes.map(({ text }) => text).join("\n\n") };
 }
 
+export type RestartOptions = Pick<E2eOptions, "ratePerSecond" | "progress"> & { readonly times: number };
+
 /** `stop` asks, `kill` does not. */
-export async function restartUnderLoad(profile: Profile, options: E2eOptions, how: "stop" | "kill"): Promise<Outcome> {
+export async function restartUnderLoad(profile: Profile, options: RestartOptions, how: "stop" | "kill"): Promise<Outcome> {
   const home = mkdtempSync(join(tmpdir(), "onedata-e2e-"));
   let world: World | undefined;
   try {
@@ -27,9 +29,8 @@ export async function restartUnderLoad(profile: Profile, options: E2eOptions, ho
     const path = await applyExactPipeline(first);
     const events = sendNumbered(() => current, path, options.ratePerSecond);
     try {
-      const stops = 2;
       const stopMs: number[] = [];
-      for (let i = 0; i < stops; i++) {
+      for (let i = 0; i < options.times; i++) {
         const before = events.acknowledged.size;
         await waitFor(
           "under way",
@@ -50,7 +51,7 @@ export async function restartUnderLoad(profile: Profile, options: E2eOptions, ho
       const found = await compare(current, events.acknowledged, DRAIN_MS);
       return {
         ok: found.isExact,
-        text: `${profile}: ${how} under load, ${stops} times (${stopMs.map((ms) => `${Math.round(ms)} ms`).join(", ")}), then started on the same folder\n${describeExactness(found)}`,
+        text: `${profile}: ${how} under load, ${options.times} times (${stopMs.map((ms) => `${Math.round(ms)} ms`).join(", ")}), then started on the same folder\n${describeExactness(found)}`,
       };
     } finally {
       events.abandon();

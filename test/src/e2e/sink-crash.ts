@@ -9,6 +9,8 @@ import { applyExactPipeline, compare, describeExactness, TABLE } from "./exactne
 import type { E2eOptions, Outcome } from "./outcome.ts";
 
 const DRAIN_MS = 90_000;
+/** Longer than the longest backoff of a lane. */
+const RECOVERY_MS = 90_000;
 
 export async function sinkCrash(options: E2eOptions): Promise<Outcome> {
   await using world = await openWorld("cluster", { env: { ONEDATA_RESTART: "true" } });
@@ -46,12 +48,17 @@ export async function inTheMiddle(world: World, events: Pick<NumberedEvents, "ac
     const before = events.acknowledged.size;
     await waitFor(
       "a sink transaction that waits in its middle",
-      async () => ({ waiting: await countWaitingWriters(world), more: events.acknowledged.size - before }),
+      async () => ({ waiting: await countWaitingWriters(world), more: events.acknowledged.size - before, ...(await describeState(world)) }),
       ({ waiting, more }) => waiting > 0 && more > 0,
-      30_000,
+      RECOVERY_MS,
     );
     await strike();
   });
+  // What failed may wait out a backoff; the next strike is to meet a pipeline that works.
+  const countRows = async (): Promise<number> =>
+    Number((await world.warehouse.unsafe<{ n: number }[]>(`select count(*)::int n from ${TABLE}`))[0]?.n);
+  const before = await countRows();
+  await waitFor("delivering again", countRows, (rows) => rows > before, RECOVERY_MS);
 }
 
 /** Sessions that wait for the sink table, with the ledger row of their batch written already. */
@@ -59,6 +66,16 @@ async function countWaitingWriters(world: World): Promise<number> {
   const [row] = await world.platform<{ n: number }[]>`
     select count(*)::int n from pg_stat_activity a where a.datname = 'warehouse' and a.wait_event_type = 'Lock' and a.usename = 'warehouse' and a.backend_xid is not null`;
   return row?.n ?? 0;
+}
+
+/** For the message when there is none. */
+async function describeState(world: World): Promise<object> {
+  const lanes = await world.platform`
+    select block_failures, round(extract(epoch from blocked_until - clock_timestamp())::numeric, 1)::float8 blocked_s, left(block_reason, 200) why
+      from onedata.lanes where blocked_until is not null`;
+  const sessions = await world.platform`
+    select state, wait_event_type, wait_event, left(query, 60) query from pg_stat_activity where datname = 'warehouse' and usename = 'warehouse'`;
+  return { lanes, sessions };
 }
 
 export async function terminateWriters(world: World): Promise<void> {
