@@ -46,7 +46,10 @@ function problemOf(check: SchemaCheck, json: Uint8Array): Problem | undefined {
   if (violations.length === 0) return undefined;
   const shown = violations.slice(0, MAX_VIOLATIONS).map(({ pointer, detail }) => (pointer === "" ? detail : `${pointer}: ${detail}`));
   const more = violations.length - shown.length;
-  return { code: "input.invalid", message: `the event does not match the pipeline's input schema: ${shown.join("; ")}${more > 0 ? `; and ${more} more` : ""}` };
+  return {
+    code: "input.invalid",
+    message: `the event does not match the pipeline's input schema: ${shown.join("; ")}${more > 0 ? `; and ${more} more` : ""}`,
+  };
 }
 
 const decoder = new TextDecoder();

@@ -1,2 +1,3 @@
-export { createLoadService, LOAD, type LoadDeps, type LoadService } from "./load-service.ts";
+export { createExportRunner, type ExportRunner, type ExportRunnerOptions, type ExportRunnerPorts } from "./export/export-runner.ts";
+export { createLoadService, LOAD, type LoadDeps, type LoadService, readAddressList } from "./load-service.ts";
 export { loadSchema, runLoad } from "./run-load.ts";

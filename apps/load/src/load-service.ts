@@ -23,6 +23,13 @@ export interface LoadService extends AsyncDisposable {
 
 export const LOAD = "load";
 
+/** The operator's list as text: entries separated by commas. */
+export const readAddressList = (text: string): string[] =>
+  text
+    .split(",")
+    .map((entry) => entry.trim())
+    .filter((entry) => entry !== "");
+
 export function createLoadService(deps: LoadDeps = {}): LoadService {
   const sinks = createSinks({
     postgres: {

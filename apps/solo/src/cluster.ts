@@ -70,7 +70,7 @@ export async function runCluster(options: ClusterOptions, signal: AbortSignal): 
 
     const [transform, load] = await Promise.all([
       start("transform", "../../transform/src/main.ts", { ONEDATA_LISTEN: "127.0.0.1:0" }),
-      start("load", "../../load/src/main.ts", { ONEDATA_LISTEN: "127.0.0.1:0" }),
+      start("load", "../../load/src/main.ts", { ONEDATA_LISTEN: "127.0.0.1:0", ONEDATA_EXPORTS: join(options.home, "exports") }),
     ]);
     const services = { ONEDATA_TRANSFORM: transform.address, ONEDATA_LOAD: load.address };
     const control = await start("control", "../../control/src/main.ts", { ...services, ONEDATA_LISTEN: "127.0.0.1:0" });

@@ -56,16 +56,25 @@ const PLANNER = {
   plan_cache_mode: "force_generic_plan",
 };
 
-/** A `postgres` client with this package's types. The caller ends it. */
+/**
+ * A `postgres` client with this package's types. The caller ends it.
+ * `fetchTypes: false` leaves out the question for array types on connecting, for who reads no arrays: a connection cut just then rejects where nobody listens.
+ */
 export function connect(
   url: string,
-  { max, applicationName, parameters = {} }: { max: number; applicationName: string; parameters?: Record<string, string> },
+  {
+    max,
+    applicationName,
+    parameters = {},
+    fetchTypes = true,
+  }: { max: number; applicationName: string; parameters?: Record<string, string>; fetchTypes?: boolean },
 ): Sql {
   const sql = postgres(url, {
     max,
     onnotice: () => undefined,
     types: { bigint: postgres.BigInt },
     connection: { application_name: applicationName, ...parameters },
+    fetch_types: fetchTypes,
     connect_timeout: 10,
     max_lifetime: null,
     backoff: (attempt) => Math.min(0.05 * 2 ** attempt, 2),

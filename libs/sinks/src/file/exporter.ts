@@ -30,6 +30,8 @@ export type ExporterOptions = {
   readonly name: string;
   readonly read: OutputReader;
   readonly clock: Clock;
+  /** Throws when another exporter may have taken over; asked right before a segment counts. */
+  readonly assertTurn?: () => Promise<void>;
   readonly files?: Files;
 };
 
@@ -38,6 +40,8 @@ export interface Exporter {
   step(signal: AbortSignal): Promise<"busy" | "idle">;
   /** Finishes the open segment, whatever its size. */
   close(): Promise<void>;
+  /** After an error: lets go of the open segment, which is not finished. Safe at any time, also when another exporter has taken over. */
+  abandon(): Promise<void>;
 }
 
 const PAGE_BYTES = 1024 * 1024;
@@ -51,8 +55,15 @@ type Open = {
   readonly openedAtMs: number;
 };
 
-export async function createExporter({ config, root, name, read, clock, files = nodeFiles }: ExporterOptions): Promise<Exporter> {
-  const folder = await openSegmentFolder({ root, path: config.path, name, extension: config.format.kind, files });
+export async function createExporter({ config, root, name, read, clock, assertTurn, files = nodeFiles }: ExporterOptions): Promise<Exporter> {
+  const folder = await openSegmentFolder({
+    root,
+    path: config.path,
+    name,
+    extension: config.format.kind,
+    files,
+    ...(assertTurn === undefined ? {} : { assertTurn }),
+  });
   let open: Open | undefined;
 
   const seal = async (): Promise<void> => {
@@ -84,5 +95,10 @@ export async function createExporter({ config, root, name, read, clock, files = 
       return chunks.length === 0 ? "idle" : "busy";
     },
     close: seal,
+    async abandon() {
+      const left = open;
+      open = undefined;
+      await left?.segment.abandon();
+    },
   };
 }

@@ -44,7 +44,8 @@ export interface OpenSegment {
   append(text: string): Promise<void>;
   /** Makes it appear. */
   seal(range: SegmentRange): Promise<void>;
-  discard(): Promise<void>;
+  /** Lets go of the file and touches nothing by name: another exporter may be at work there already. The next opening clears it away. */
+  abandon(): Promise<void>;
 }
 
 export interface SegmentFolder {
@@ -61,11 +62,20 @@ export type SegmentFolderOptions = {
   /** Pipeline and sink, so that several may share a folder. */
   readonly name: string;
   readonly extension: "ndjson" | "csv";
+  /** Throws when another exporter may have taken over: asked when a segment is written, right before it counts. */
+  readonly assertTurn?: () => Promise<void>;
   readonly files?: Files;
 };
 
 /** Finishes what a crash left. Throws `config.invalid` for a path that leads out of the tenant's folder. */
-export async function openSegmentFolder({ root, path, name, extension, files = nodeFiles }: SegmentFolderOptions): Promise<SegmentFolder> {
+export async function openSegmentFolder({
+  root,
+  path,
+  name,
+  extension,
+  assertTurn,
+  files = nodeFiles,
+}: SegmentFolderOptions): Promise<SegmentFolder> {
   const folder = await makeFolder(root, path);
   if (pathProblem(name) !== undefined || name.includes("/"))
     throw new OneDataError("config.invalid", `file sink: ${JSON.stringify(name)} cannot be part of a file name`);
@@ -124,14 +134,12 @@ export async function openSegmentFolder({ root, path, name, extension, files = n
           } finally {
             await handle.close();
           }
+          await assertTurn?.();
           await writeCursor(range);
           await appear(range);
           position = range.last;
         },
-        async discard() {
-          await handle.close();
-          await rm(temporary(first), { force: true });
-        },
+        abandon: () => handle.close(),
       };
     },
   };
