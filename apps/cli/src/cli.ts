@@ -14,8 +14,8 @@ import { addPipelineCommands } from "./commands/pipelines.ts";
 import { addRunCommand } from "./commands/run.ts";
 import { addSendCommands } from "./commands/send.ts";
 import { addTestCommand } from "./commands/test.ts";
-import { Exit, type ExitCode, exitCodes, explain, toProblemJson } from "./failure.ts";
-import { createStyle } from "./output/style.ts";
+import { Exit, type ExitCode, exitCodes, explain } from "./failure.ts";
+import { createReport } from "./output/report.ts";
 import { createOpenSession } from "./session.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -37,7 +37,7 @@ export async function runCli(argv: readonly string[], terminal: Terminal): Promi
     if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
     if (error instanceof Exit) return error.code;
     if (terminal.signal.aborted) return exitCodes.interrupted;
-    report(error, terminal, argv);
+    createReport(terminal, { isJson: argv.includes("--json"), color: !argv.includes("--no-color") })(error);
     return explain(error).exitCode;
   }
 }
@@ -69,21 +69,8 @@ function createProgram(terminal: Terminal): Command {
 /** Commander copies output and exit handling to subcommands only while they are added. */
 function inherit(command: Command): void {
   for (const sub of command.commands) {
+    sub.helpCommand(false);
     sub.copyInheritedSettings(command);
     inherit(sub);
   }
-}
-
-function report(error: unknown, { stderr, env }: Terminal, argv: readonly string[]): void {
-  if (argv.includes("--json")) {
-    stderr.write(`${JSON.stringify(toProblemJson(error))}\n`);
-    return;
-  }
-  const style = createStyle(stderr.isTTY === true && (env["NO_COLOR"] ?? "") === "" && !argv.includes("--no-color"));
-  const { code, detail, violations, instance } = explain(error);
-  stderr.write(`${style.red("error")} ${detail}${code === "" ? "" : style.dim(` [${code}]`)}\n`);
-  // A single violation is what the detail says already.
-  for (const { pointer, detail: what } of violations.length > 1 ? violations : [])
-    stderr.write(`  ${style.cyan(pointer === "" ? "/" : pointer)}  ${what}\n`);
-  if (instance !== "") stderr.write(style.dim(`  the server's log names the cause under ${instance}\n`));
 }

@@ -7,6 +7,8 @@ process.on("SIGINT", () => {
   stop.abort();
 });
 process.on("SIGTERM", () => stop.abort());
+// Whoever waits for input is told that none will come.
+stop.signal.addEventListener("abort", () => process.stdin.destroy());
 // `onedata outputs orders | head` closes the pipe: nobody reads any more, which is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
 
@@ -17,5 +19,3 @@ process.exitCode = await runCli(process.argv.slice(2), {
   stderr: process.stderr,
   signal: stop.signal,
 });
-// A read of stdin that was given up would keep the process alive.
-if (stop.signal.aborted) process.stdin.destroy();

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
-import { readLines, spawnCli } from "./testing.ts";
+import { callCli, readLines, spawnCli } from "./testing.ts";
 
 const EXAMPLES = fileURLToPath(new URL("../../../examples", import.meta.url));
 const DATA = join(dirname(createRequire(import.meta.url).resolve("vega-datasets")), "..", "data");
@@ -128,15 +128,35 @@ describe("onedata init and test", () => {
 
 describe("usage", () => {
   it("has an example for every command", async () => {
-    const { stdout } = await spawnCli(["--help"]);
-    const names = [...stdout.matchAll(/^ {2}([a-z-]+)(?: |$)/gm)].map(([, name = ""]) => name).filter((name) => name !== "onedata");
-    expect(names.length).toBeGreaterThan(20);
-    const families = ["connections", "lookups", "clients", "dead-letters"];
-    for (const name of ["apply", "import", "run", "login", "events"]) {
-      expect(names).toContain(name);
-      expect((await spawnCli([name, "--help"])).stdout).toContain("Example:\n  onedata");
+    const commandsOf = (help: string): string[] =>
+      [...help.matchAll(/^ {2}([a-z][a-z-]*)(?: |$)/gm)].map(([, name = ""]) => name).filter((name) => name !== "onedata");
+    const names = commandsOf((await callCli(["--help"])).stdout);
+    expect(names).toEqual(
+      expect.arrayContaining([
+        "apply",
+        "diff",
+        "test",
+        "send",
+        "import",
+        "tail",
+        "events",
+        "dead-letters",
+        "pause",
+        "resume",
+        "rollback",
+        "versions",
+        "login",
+        "run",
+      ]),
+    );
+    for (const name of names) {
+      const { code, stdout } = await callCli([name, "--help"]);
+      expect(code).toBe(0);
+      const subcommands = stdout.includes("\nCommands:\n") ? commandsOf(stdout.slice(stdout.indexOf("\nCommands:\n"))) : [];
+      for (const sub of subcommands)
+        expect((await callCli([name, sub, "--help"])).stdout, `${name} ${sub}`).toContain(`Example:\n  onedata ${name} ${sub}`);
+      if (subcommands.length === 0) expect(stdout, name).toMatch(new RegExp(`Example:\\n  onedata ${name}`));
     }
-    expect(names).toEqual(expect.arrayContaining(families));
   });
 
   it("ends with 2 for wrong usage, with 3 when nobody answers, and says what to do", async () => {
@@ -155,5 +175,36 @@ describe("usage", () => {
     expect(JSON.parse((await spawnCli(["pipelines", "--json"], { env: nobody })).stderr)).toMatchObject({
       detail: expect.stringContaining("cannot reach"),
     });
+  });
+});
+
+describe("Ctrl-C", () => {
+  it("ends a run that waits for input, after what had come was answered", async () => {
+    const { code, stdout } = await spawnCli(["run", example("orders")], {
+      onStart: (child) => {
+        child.stdin?.write('{"id":1,"price":2,"quantity":3}\n');
+        child.stdout?.once("data", () => child.kill("SIGINT"));
+      },
+    });
+    expect({ code, stdout }).toEqual({ code: 130, stdout: '{"id":1,"price":2,"quantity":3,"total":6}\n' });
+  });
+
+  it("ends a watch, which had tested again when the file was saved", async () => {
+    const spec = (b: number): string =>
+      `name: watched\nsteps:\n  - { id: a, use: record.map, with: { set: { b: a + 1 } } }\ntests:\n  - { name: adds, given: [{ a: 1 }], expect: [{ a: 1, b: ${b} }] }\n`;
+    const path = write("watched.yaml", spec(3));
+    const { code, stdout } = await spawnCli(["test", path, "--watch"], {
+      onStart: (child) => {
+        let seen = "";
+        child.stderr?.on("data", (chunk: string) => {
+          seen += chunk;
+          const times = seen.split("waiting for changes").length - 1;
+          if (times === 1) write("watched.yaml", spec(2));
+          if (times === 2) child.kill("SIGINT");
+        });
+      },
+    });
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/✗ adds[^]*✓ adds/);
   });
 });

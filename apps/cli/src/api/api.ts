@@ -44,12 +44,19 @@ export function createApi(credentials: Credentials, signal: AbortSignal): Api {
   async function send(method: string, path: string, { query = {}, body, content, headers = {}, timeoutMs }: CallOptions): Promise<Response> {
     const url = credentials.url + path + toSearch(query);
     const sent = content ?? (body === undefined ? undefined : { data: stringifyJson(body), mediaType: "application/json" });
-    const response = await reach(url, {
-      method,
-      headers: { authorization: `Bearer ${(await token()).token}`, ...(sent === undefined ? {} : { "content-type": sent.mediaType }), ...headers },
-      ...(sent === undefined ? {} : { body: sent.data }),
-      signal: timeoutMs === 0 ? signal : AbortSignal.any([signal, AbortSignal.timeout(timeoutMs ?? TIMEOUT_MS)]),
-    });
+    const request = async (): Promise<Response> =>
+      reach(url, {
+        method,
+        headers: { authorization: `Bearer ${(await token()).token}`, ...(sent === undefined ? {} : { "content-type": sent.mediaType }), ...headers },
+        ...(sent === undefined ? {} : { body: sent.data }),
+        signal: timeoutMs === 0 ? signal : AbortSignal.any([signal, AbortSignal.timeout(timeoutMs ?? TIMEOUT_MS)]),
+      });
+    let response = await request();
+    if (response.status === 401) {
+      // A tail outlives its token.
+      known = undefined;
+      response = await request();
+    }
     if (!response.ok) throw new Refused(response.status, readObject(await response.text()));
     return response;
   }

@@ -7,8 +7,15 @@ import { cell, compact, number, objects, plural, type Row } from "../output/cell
 import type { Printer } from "../output/printer.ts";
 import type { OpenSession, Session } from "../session.ts";
 import { readSpecFile } from "./arguments.ts";
+import { onEverySave } from "./watch.ts";
 
-type ApplyOptions = { readonly dryRun?: boolean; readonly activate: boolean; readonly ifMatch?: string; readonly force?: boolean };
+type ApplyOptions = {
+  readonly dryRun?: boolean;
+  readonly activate: boolean;
+  readonly ifMatch?: string;
+  readonly force?: boolean;
+  readonly watch?: boolean;
+};
 
 export function addApplyCommands(program: Command, open: OpenSession): void {
   program
@@ -18,12 +25,15 @@ export function addApplyCommands(program: Command, open: OpenSession): void {
     .option("--no-activate", "store the version, run the old one")
     .option("--if-match <etag>", "refuse when the pipeline has another etag")
     .option("--force", "accept what would be refused as risky")
+    .option("--watch", "again whenever the file is saved")
     .addHelpText("after", "\nExample:\n  onedata apply examples/orders.yaml --dry-run")
     .action(async (file: string, options: ApplyOptions, command: Command) => {
       const session = open(command);
-      const answer = await apply(session, file, options);
-      if (session.out.isJson) return session.out.json(answer);
-      await printApplied(session.out, answer);
+      const once = async (): Promise<void> => {
+        const answer = await apply(session, file, options);
+        await (session.out.isJson ? session.out.json(answer) : printApplied(session.out, answer));
+      };
+      await (options.watch === true ? onEverySave(session, file, once) : once());
     });
   program
     .command("diff <file>")
@@ -91,5 +101,5 @@ export async function printTests(out: Printer, tests: readonly JsonObject[]): Pr
 }
 
 async function printProblem(out: Printer, { pointer, detail, line }: Row<pipelineV1.Problem>): Promise<void> {
-  out.note(`  ${out.style.yellow("warning")} ${typeof line === "number" && line > 0 ? `line ${line}, ` : ""}${cell(pointer)}: ${cell(detail)}`);
+  out.note(`  ${out.noteStyle.yellow("warning")} ${typeof line === "number" && line > 0 ? `line ${line}, ` : ""}${cell(pointer)}: ${cell(detail)}`);
 }

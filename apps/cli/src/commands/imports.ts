@@ -4,22 +4,13 @@ import type { JsonObject } from "@onedata/core";
 import { type Command, Option } from "commander";
 import { segment } from "../api/api.ts";
 import { exitCodes, Failure } from "../failure.ts";
-import { delimiters, type Format, formats } from "../local/input.ts";
+import { delimiters, formats } from "../local/input.ts";
 import { cell, number, plural, type Row, time } from "../output/cells.ts";
 import { createProgress } from "../output/progress.ts";
 import { paintState } from "../output/style.ts";
 import type { OpenSession, Session } from "../session.ts";
 import { toCount } from "./arguments.ts";
-import { uploadImport } from "./upload-import.ts";
-
-export type ImportOptions = {
-  readonly format?: Format;
-  readonly delimiter?: string;
-  readonly emptyAs?: string;
-  readonly key?: string;
-  readonly resume?: boolean;
-  readonly wait: boolean;
-};
+import { type ImportOptions, uploadImport } from "./upload-import.ts";
 
 const FOLLOW_MS = 250;
 

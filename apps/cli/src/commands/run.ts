@@ -9,7 +9,7 @@ import type { Casualty, RunTotals } from "../local/run-records.ts";
 import { plural } from "../output/cells.ts";
 import { write } from "../output/printer.ts";
 import { createProgress } from "../output/progress.ts";
-import { createStyle } from "../output/style.ts";
+import type { Style } from "../output/style.ts";
 import type { OpenSession, Session } from "../session.ts";
 import { addLocalOptions, type LocalCommandOptions, toLocalOptions } from "./local-options.ts";
 
@@ -46,6 +46,7 @@ async function run({ terminal, out, signal }: Session, spec: string, file: strin
   const isTyped = file === undefined && terminal.stdin.isTTY === true;
   if (isTyped) out.note("reading records from the terminal, one JSON value per line; Ctrl-D ends");
   const input = await readInputRecords(bytes, { format: options.format, delimiter: delimiters[options.delimiter ?? ""], fileName: file });
+  const style = out.noteStyle;
   const progress = createProgress(terminal, !isTyped && terminal.stdout.isTTY !== true);
   const startedMs = performance.now();
   const deadFile = options.dead === undefined ? undefined : createWriteStream(options.dead);
@@ -60,7 +61,7 @@ async function run({ terminal, out, signal }: Session, spec: string, file: strin
         causes.set(cause, (causes.get(cause) ?? 0) + 1);
         if (deadFile !== undefined) return write(deadFile, `${JSON.stringify(toDeadLetter(casualty))}\n`);
         progress.clear();
-        return write(terminal.stderr, out.isJson ? `${JSON.stringify(toDeadLetter(casualty))}\n` : `${describe(casualty)}\n`);
+        return write(terminal.stderr, out.isJson ? `${JSON.stringify(toDeadLetter(casualty))}\n` : `${describe(casualty, style)}\n`);
       },
       progress: (now) => progress.show(`${now.read.toLocaleString("en-US")} records, ${rate(now.read, startedMs)}`),
     },
@@ -84,7 +85,8 @@ const parsed = (text: string): unknown => {
   return JSON.stringify(parseJson(text)) === JSON.stringify(value) ? value : text;
 };
 
-const describe = ({ kind, line, step, code, message }: Casualty): string => `line ${line}: ${kind} at ${step}: ${message} [${code}]`;
+const describe = ({ kind, line, step, code, message }: Casualty, style: Style): string =>
+  `${style.dim(`line ${line}:`)} ${style.red(kind)} at ${style.bold(step)}: ${message} ${style.dim(`[${code}]`)}`;
 
 const rate = (count: number, startedMs: number): string =>
   `${Math.round((count / Math.max(performance.now() - startedMs, 1)) * 1000).toLocaleString("en-US")}/s`;
@@ -98,7 +100,7 @@ function summarize(
     terminal.stderr.write(`${JSON.stringify({ summary: totals })}\n`);
     return;
   }
-  const style = createStyle(terminal.stderr.isTTY === true && (terminal.env["NO_COLOR"] ?? "") === "");
+  const style = out.noteStyle;
   const figures = [
     plural(totals.read, "record"),
     style.green(`${totals.delivered.toLocaleString("en-US")} delivered`),

@@ -45,6 +45,6 @@ export function addSendCommands(program: Command, open: OpenSession): void {
       await out.line(`${cell(answer["id"])}${verdict}${duplicate}`);
       const outputs = answer["outputs"];
       if (Array.isArray(outputs)) for (const output of outputs) await out.line(`  ${compact(output)}`);
-      if (answer["verdict"] === "dead") out.note(`see: onedata events ${cell(answer["id"])}`);
+      if (answer["verdict"] === "dead") out.note(`why: onedata events ${cell(answer["id"])}`);
     });
 }

@@ -4,33 +4,40 @@ import type { Command } from "commander";
 import { segment } from "../api/api.ts";
 import { Exit, exitCodes } from "../failure.ts";
 import { objects } from "../output/cells.ts";
-import type { OpenSession } from "../session.ts";
+import type { OpenSession, Session } from "../session.ts";
 import { printTests } from "./apply.ts";
 import { readSpecFile } from "./arguments.ts";
 import { addLocalOptions, type LocalCommandOptions, toLocalOptions } from "./local-options.ts";
+import { onEverySave } from "./watch.ts";
 
-type TestOptions = LocalCommandOptions & { readonly remote?: boolean };
+type TestOptions = LocalCommandOptions & { readonly remote?: boolean; readonly watch?: boolean };
 
 export function addTestCommand(program: Command, open: OpenSession): void {
   addLocalOptions(program.command("test <file>"))
     .description("check a spec and run its tests, with no server; --remote lets the server do it, with its services and lists")
     .option("--remote", "on the server")
+    .option("--watch", "again whenever the file is saved")
     .addHelpText("after", "\nExample:\n  onedata test examples/movies.yaml")
     .action(async (file: string, options: TestOptions, command: Command) => {
       const session = open(command);
-      const { out } = session;
-      const tests =
-        options.remote === true
-          ? await testRemotely(session, file)
-          : await testLocally(file, options, (warning) => out.note(`  ${out.style.yellow("warning")} ${warning}`));
-      if (out.isJson) for (const test of tests) await out.json(test);
-      else if (tests.length === 0) out.note(`${file} is valid, and has no tests: add some under tests:`);
-      else await printTests(out, tests);
-      if (tests.some(({ passed }) => passed !== true)) throw new Exit(exitCodes.problem);
+      const once = (): Promise<void> => test(session, file, options);
+      await (options.watch === true ? onEverySave(session, file, once) : once());
     });
 }
 
-async function testRemotely({ api }: ReturnType<OpenSession>, file: string): Promise<JsonObject[]> {
+async function test(session: Session, file: string, options: TestOptions): Promise<void> {
+  const { out } = session;
+  const tests =
+    options.remote === true
+      ? await testRemotely(session, file)
+      : await testLocally(file, options, (warning) => out.note(`  ${out.noteStyle.yellow("warning")} ${warning}`));
+  if (out.isJson) for (const test of tests) await out.json(test);
+  else if (tests.length === 0) out.note(`${file} is valid, and has no tests: add some under tests:`);
+  else await printTests(out, tests);
+  if (tests.some(({ passed }) => passed !== true)) throw new Exit(exitCodes.problem);
+}
+
+async function testRemotely({ api }: Session, file: string): Promise<JsonObject[]> {
   const { pipeline, text } = readSpecFile(file);
   const { tests } = await api().call("POST", `/v1/pipelines/${segment(pipeline)}:test`, { body: { document: text } });
   return objects(tests);

@@ -13,7 +13,15 @@ import { detect, type Format, formatOfFile, peek } from "../local/input.ts";
 import { bytes, cell, number, type Row } from "../output/cells.ts";
 import { createProgress } from "../output/progress.ts";
 import type { Session } from "../session.ts";
-import type { ImportOptions } from "./imports.ts";
+
+export type ImportOptions = {
+  readonly format?: Format;
+  readonly delimiter?: string;
+  readonly emptyAs?: string;
+  readonly key?: string;
+  readonly resume?: boolean;
+  readonly wait: boolean;
+};
 
 const MEDIA_TYPES: Readonly<Record<Format, string>> = { ndjson: "application/x-ndjson", csv: "text/csv", json: "application/json" };
 
@@ -29,16 +37,17 @@ export async function uploadImport(session: Session, pipeline: string, file: str
   }
   const isGzip = file.endsWith(".gz");
   const size = file === "-" ? undefined : statSync(file).size;
-  let sent = 0;
+  let read = 0;
+  let skippedBytes = 0;
   const progress = createProgress(terminal, !out.isJson);
-  const startedMs = performance.now();
+  let startedMs = performance.now();
   const counted = async function* (source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
     for await (const chunk of source) {
-      sent += chunk.byteLength;
-      const rate = (sent / Math.max(performance.now() - startedMs, 1)) * 1000;
+      read += chunk.byteLength;
+      const rate = ((read - skippedBytes) / Math.max(performance.now() - startedMs, 1)) * 1000;
       progress.show(
-        `${bytes(sent)}${size === undefined ? "" : ` of ${bytes(size)}`} sent  ${bytes(rate)}/s`,
-        size === undefined || size === 0 ? undefined : sent / size,
+        `${bytes(read)}${size === undefined ? "" : ` of ${bytes(size)}`} sent  ${bytes(rate)}/s`,
+        size === undefined || size === 0 ? undefined : read / size,
       );
       yield chunk;
     }
@@ -51,7 +60,11 @@ export async function uploadImport(session: Session, pipeline: string, file: str
     const skipped = place === undefined ? undefined : await skip(source.all, place.byte);
     const format =
       options.format ?? formatOfFile(file === "-" ? undefined : file) ?? (isGzip && !isPlain ? await detectGzip(file) : detect(source.head));
-    if (skipped !== undefined) out.note(`going on at line ${number((place?.line ?? 0) + 1)}, byte ${number(place?.byte)}`);
+    if (skipped !== undefined) {
+      progress.clear();
+      [skippedBytes, startedMs] = [read, performance.now()];
+      out.note(`going on at line ${number((place?.line ?? 0) + 1)}, byte ${number(place?.byte)}`);
+    }
     return await upload(api, {
       path,
       query: {

@@ -85,8 +85,9 @@ export async function runRecords(
       } else if (item.kind === "record") batch.push({ line: item.line, text: item.text });
       if (batch.length >= BATCH) await flush();
     }
+    // What has come is answered before more is waited for: input may be a person, or `tail -f`.
+    await flush();
   }
-  await flush();
   return totals;
 }
 

@@ -13,6 +13,8 @@ import { type Column, formatTable } from "./table.ts";
 export interface Printer {
   readonly isJson: boolean;
   readonly style: Style;
+  /** For stderr, which may be a terminal when stdout is none. */
+  readonly noteStyle: Style;
   /** A line for people or a JSON text, to stdout. */
   line(text?: string): Promise<void>;
   json(value: Json): Promise<void>;
@@ -24,12 +26,13 @@ export interface Printer {
 
 export function createPrinter(terminal: Terminal, options: { readonly isJson: boolean; readonly color: boolean }): Printer {
   const { stdout, stderr } = terminal;
-  const style = createStyle(options.color && stdout.isTTY === true && (terminal.env["NO_COLOR"] ?? "") === "");
+  const style = styleFor(terminal, stdout, options.color);
   const line = (text = ""): Promise<void> => write(stdout, `${text}\n`);
   const json = (value: Json): Promise<void> => line(stringifyJson(value));
   return {
     isJson: options.isJson,
     style,
+    noteStyle: styleFor(terminal, stderr, options.color),
     line,
     json,
     async table(rows, columns, empty) {
@@ -42,6 +45,9 @@ export function createPrinter(terminal: Terminal, options: { readonly isJson: bo
     },
   };
 }
+
+export const styleFor = ({ env }: Terminal, stream: { readonly isTTY?: boolean }, color: boolean): Style =>
+  createStyle(color && stream.isTTY === true && (env["NO_COLOR"] ?? "") === "");
 
 export async function write(stream: Writable, text: string): Promise<void> {
   if (!stream.write(text) && !stream.destroyed) await once(stream, "drain");
