@@ -213,13 +213,6 @@ describe("the export runner", () => {
     }
     await writing;
     for (const slot of slots) await slot.stop();
-    const last = start();
-    await until(
-      "the last file is begun or none is left",
-      () => written(tenant, "out"),
-      () => lines.length >= 0,
-    );
-    await last.stop();
     const final = start(hasty());
     await until(
       "all",
