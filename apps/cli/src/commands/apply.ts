@@ -1,6 +1,6 @@
 /** `apply` and `diff`: a spec file becomes a version, or would. */
 import type { ApplyPipelineResponse, Change, pipelineV1, TestResult } from "@onedata/contracts";
-import { isJsonObject, type JsonObject } from "@onedata/core";
+import { isJsonObject, type Json, type JsonObject } from "@onedata/core";
 import type { Command } from "commander";
 import { segment } from "../api/api.ts";
 import { cell, compact, number, objects, plural, type Row } from "../output/cells.ts";
@@ -65,17 +65,16 @@ async function printApplied(out: Printer, answer: Row<ApplyPipelineResponse>): P
   const tests = objects(answer.tests);
   const name = style.bold(cell(pipeline["name"]));
   if (answer.dryRun === true) await out.line(`${name} ${style.yellow("dry run")}: nothing was stored`);
-  else if (answer.created === true)
-    await out.line(
-      `${name} version ${number(answer.version)} ${style.green(pipeline["activeVersion"] === answer.version ? "is active" : "is stored, not active")}`,
-    );
-  else
-    await out.line(
-      `${name} version ${number(answer.version)} is this spec already${pipeline["activeVersion"] === answer.version ? "" : `; active is ${number(pipeline["activeVersion"])}`}`,
-    );
+  else await out.line(`${name} version ${number(answer.version)} ${describeVersion(answer, pipeline["activeVersion"], changes.length > 0)}`);
   if (changes.length > 0) await printDiff(out, changes);
   if (tests.length > 0) await printTests(out, tests);
   for (const warning of objects(answer.warnings)) await printProblem(out, warning);
+}
+
+function describeVersion({ version, created }: Row<ApplyPipelineResponse>, active: Json | undefined, hasChanged: boolean): string {
+  if (created === true) return active === version ? "is active" : `is stored; active is ${number(active)}`;
+  if (active !== version) return `was stored before; active is ${number(active)}`;
+  return hasChanged ? "was stored before and is active now" : "is this spec already: nothing has changed";
 }
 
 export async function printDiff(out: Printer, changes: readonly JsonObject[]): Promise<void> {
