@@ -150,6 +150,19 @@ describe("engine", () => {
     await until("unblocked", async () => (await lane())?.block_reason === null);
   });
 
+  it("delivers batches that two engines died with, each in a run of its own", async () => {
+    const target = await pipeline();
+    const { clients } = createService();
+    await capture(target, [1, 2]);
+    await capture(target, [3]);
+    await store.sql`update onedata.queue q set suspect = true, failures = 2, attempt = 2 from onedata.lanes l where l.id = q.lane_id and l.pipeline_id = ${target.pipelineId}`;
+    await using _ = await startEngine(clients);
+    await until("queue empty", async () => (await waiting(target)) === 0);
+    const runs = await store.sql`
+      select distinct r.run_id from onedata.runs r join onedata.batches b on b.id = r.batch_id where b.pipeline_id = ${target.pipelineId}`;
+    expect(runs).toHaveLength(2);
+  });
+
   it("shares work between two engines and drains on stop", async () => {
     const target = await pipeline();
     const { clients } = createService();

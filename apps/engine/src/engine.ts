@@ -5,11 +5,12 @@
 import { randomUUID } from "node:crypto";
 import type { RunDeps } from "@onedata/core";
 import { createEvaluateWhen } from "@onedata/operations";
-import { createClaimer, RUN_TARGET_EVENTS, reclaim, type Store } from "@onedata/store";
+import { type ClaimedRun, createClaimer, RUN_TARGET_EVENTS, reclaim, type Store } from "@onedata/store";
 import { createInputCheck } from "./input-check.ts";
 import { LeaseKeeper, sleep } from "./lease-keeper.ts";
 import { type EngineLog, performRun } from "./perform-run.ts";
 import { createPlanCache } from "./plan-cache.ts";
+import { ProcessedFigures } from "./processed-figures.ts";
 import { Scheduler, type SchedulerOptions } from "./scheduler.ts";
 import { createServiceCalls, type ServiceClients } from "./service-calls.ts";
 
@@ -45,6 +46,7 @@ export interface Engine {
 }
 
 const RECLAIM_EVERY_MS = 2_000;
+const SUSPECTS_EVERY_MS = 1_000;
 
 export function createEngine(ports: EnginePorts, options: EngineOptions = {}): Engine {
   const { store, log } = ports;
@@ -56,6 +58,7 @@ export function createEngine(ports: EnginePorts, options: EngineOptions = {}): E
   const claimer = createClaimer(store);
   const calls = createServiceCalls(ports.clients, monotonicMs);
   const plans = createPlanCache(store);
+  const figures = new ProcessedFigures(store, incarnation, Date.now);
   const hardStop = new AbortController();
   const schedule: SchedulerOptions = { slots, targetEvents: RUN_TARGET_EVENTS, pollMs: options.pollMs ?? 100, gatherMs: options.gatherMs ?? 10 };
   const performDeps = {
@@ -69,6 +72,7 @@ export function createEngine(ports: EnginePorts, options: EngineOptions = {}): E
     log,
     assertLease: () => lease.assertFresh(),
     run: { evaluateWhen: createEvaluateWhen(), connection: ports.connection, checkInput: createInputCheck() },
+    completed: (batch: CompletedBatch) => figures.add(batch),
     random: Math.random,
     signal: hardStop.signal,
   };
@@ -98,6 +102,20 @@ export function createEngine(ports: EnginePorts, options: EngineOptions = {}): E
     schedule,
   );
 
+  /** Batches whose runs ended in two crashes: alone and one at a time, so that what brings an engine down takes nothing with it. */
+  async function performSuspects(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      let run: ClaimedRun | undefined;
+      try {
+        if (lease.isFresh()) run = await claimer.claim({ runId: randomUUID(), owner: incarnation, deadlineMs, suspect: true });
+      } catch (error) {
+        log.warn("could not claim a suspect batch", { error });
+      }
+      if (run === undefined) await sleep(SUSPECTS_EVERY_MS, signal);
+      else await performRun(run, "poll", performDeps);
+    }
+  }
+
   return {
     incarnation,
     get openRuns() {
@@ -113,7 +131,9 @@ export function createEngine(ports: EnginePorts, options: EngineOptions = {}): E
       signal.addEventListener("abort", () => registered(), { once: true });
       await ready;
       const listening = await ports.listen?.(() => scheduler.wake());
+      const flushing = figures.flushUntil(stopLease.signal, log);
       const reclaiming = reclaimUntil(signal, ports, () => scheduler.wake());
+      const suspects = performSuspects(signal);
       const drain = (): void => {
         setTimeout(() => hardStop.abort(), options.drainMs ?? 20_000).unref();
       };
@@ -121,10 +141,11 @@ export function createEngine(ports: EnginePorts, options: EngineOptions = {}): E
       try {
         await scheduler.run(signal);
       } finally {
-        await reclaiming;
+        await Promise.all([reclaiming, suspects]);
         await listening?.[Symbol.asyncDispose]();
         stopLease.abort();
         await keeping;
+        await flushing;
         await lease.leave();
       }
     },

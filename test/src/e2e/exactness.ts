@@ -27,6 +27,8 @@ export type Exactness = {
   readonly outputs: number;
   readonly distinctOutputs: number;
   readonly queued: number;
+  /** Of the first batches left in the queue, as JSON. */
+  readonly left: readonly string[];
   readonly deadLetters: number;
   /** Runs that took a batch again: 0 means that nothing was interrupted. */
   readonly repeatedAttempts: number;
@@ -61,6 +63,14 @@ export async function compare(world: World, acknowledged: ReadonlySet<number>, d
     outputs: platform?.outputs ?? 0,
     distinctOutputs: platform?.distinct_outputs ?? 0,
     queued: await countQueued(),
+    left: (
+      await world.platform<{ row: string }[]>`
+        select json_build_object('batch', q.batch_id, 'n', q.n, 'attempt', q.attempt, 'failures', q.failures, 'state', q.state, 'suspect', q.suspect, 'run', q.run_id,
+                 'due', q.run_deadline, 'available', q.available_at, 'ownerAlive', e.alive_until > clock_timestamp(), 'progress', q.progress, 'now', clock_timestamp(),
+                 'laneBlockedUntil', l.blocked_until, 'why', l.block_reason,
+                 'runs', (select json_agg(json_build_object('attempt', r.attempt, 'outcome', r.outcome, 'at', r.ended_at)) from onedata.runs r where r.batch_id = q.batch_id))::text as row
+          from onedata.queue q left join onedata.engines e on e.incarnation = q.owner left join onedata.lanes l on l.id = q.lane_id order by q.batch_id limit 5`
+    ).map(({ row }) => row),
     deadLetters: platform?.dead ?? 0,
     repeatedAttempts: platform?.repeated ?? 0,
   };
@@ -88,5 +98,6 @@ export function describeExactness(found: Exactness): string {
     ["dead letters", found.deadLetters],
     ["batches taken again", found.repeatedAttempts],
   ];
-  return `${lines.map(([what, count]) => `${what.padEnd(28)} ${String(count).padStart(8)}`).join("\n")}\n${found.isExact ? "EXACT" : "NOT EXACT"}`;
+  const left = found.left.map((row) => `left: ${row}\n`).join("");
+  return `${left}${lines.map(([what, count]) => `${what.padEnd(28)} ${String(count).padStart(8)}`).join("\n")}\n${found.isExact ? "EXACT" : "NOT EXACT"}`;
 }
