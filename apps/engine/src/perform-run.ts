@@ -4,7 +4,17 @@
  * fault blocks the run's lanes, raises nobody's failures, and names the service.
  */
 import { executeRun, type LaneId, OneDataError, type RunDeps, type ServiceFault } from "@onedata/core";
-import { blockLanes, type ClaimedRun, completeRun, loadEvents, releaseRun, type Store, touchRun, unblockLanes } from "@onedata/store";
+import {
+  blockLanes,
+  type ClaimedRun,
+  type CompletedBatch,
+  completeRun,
+  loadEvents,
+  releaseRun,
+  type Store,
+  touchRun,
+  unblockLanes,
+} from "@onedata/store";
 import { toRunOutcome } from "./completion.ts";
 import type { PlanCache } from "./plan-cache.ts";
 import { type PlacedGroup, toRunGroups } from "./run-groups.ts";
@@ -24,6 +34,8 @@ export type PerformDeps = {
   readonly run: Pick<RunDeps, "evaluateWhen" | "connection" | "checkInput">;
   /** 0 … 1, for jitter. */
   readonly random: () => number;
+  /** Told of every batch that was completed. */
+  readonly completed: (batch: CompletedBatch) => void;
   readonly log: EngineLog;
   readonly signal: AbortSignal;
 };
@@ -62,6 +74,7 @@ async function perform(run: ClaimedRun, wokenBy: WokenBy, deps: PerformDeps): Pr
       steps: timings,
       batches: completed,
     });
+    for (const batch of completed) if (kept.has(batch.batchId)) deps.completed(batch);
     if (kept.size < completed.length)
       deps.log.warn("another engine holds what this run had", { runId: run.runId, lost: completed.length - kept.size });
   }
