@@ -5,7 +5,7 @@
 import { randomUUID } from "node:crypto";
 import type { RunDeps } from "@onedata/core";
 import { createEvaluateWhen } from "@onedata/operations";
-import { type ClaimedRun, createClaimer, RUN_TARGET_EVENTS, reclaim, type Store } from "@onedata/store";
+import { type ClaimedRun, type CompletedBatch, createClaimer, RUN_TARGET_EVENTS, reclaim, type Store } from "@onedata/store";
 import { createInputCheck } from "./input-check.ts";
 import { LeaseKeeper, sleep } from "./lease-keeper.ts";
 import { type EngineLog, performRun } from "./perform-run.ts";
