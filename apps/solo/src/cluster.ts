@@ -41,7 +41,13 @@ export type ClusterOptions = {
 
 export type StartedProcess = { readonly name: string; readonly pid: number; readonly logFile: string };
 
-type Workload = { readonly name: string; readonly module: string; readonly env: Readonly<Record<string, string>> };
+type Workload = {
+  readonly name: string;
+  readonly module: string;
+  readonly env: Readonly<Record<string, string>>;
+  /** Where it was ready before. */
+  readonly readyAt?: string;
+};
 
 /** Runs until aborted; rejects when a process cannot start or ends by itself. */
 export async function runCluster(options: ClusterOptions, signal: AbortSignal): Promise<void> {
@@ -115,6 +121,8 @@ class ProcessGroup {
   readonly #environment: Readonly<Record<string, string>>;
   readonly #restarted: ((process: StartedProcess) => void) | undefined;
   readonly #running = new Map<string, Running>();
+/** After a start that failed, e.g. because the database is recovering. */
+const RETRY_DELAY_MS = 1_000;
   #fail: (error: Error) => void = () => undefined;
   #stopping = false;
 
@@ -150,13 +158,13 @@ class ProcessGroup {
     child.stdout?.pipe(output, { end: false });
     const address = readAddress(child, output);
     let readyAt: string | undefined;
-    child.once("exit", (code, killedBy) => {
-      output.end();
-      if (this.#stopping) return;
-      if (this.#restarted !== undefined && readyAt !== undefined) this.#startAgain(workload, readyAt, this.#restarted);
-      else
-        this.#fail(
-          new OneDataError("config.problems", `${name} ended with ${killedBy ?? `code ${code}`}; the end of ${logFile}:\n${tailOf(logFile)}`),
+    const ended = new Promise<never>((_, reject) => {
+      child.once("exit", (code, killedBy) => {
+        output.end();
+        if (this.#stopping) return;
+        const error = new OneDataError(
+          "config.problems",
+          `${name} ended with ${killedBy ?? `code ${code}`}; the end of ${logFile}:\n${tailOf(logFile)}`,
         );
     });
     let timer: NodeJS.Timeout | undefined;
@@ -166,26 +174,33 @@ class ProcessGroup {
         START_TIMEOUT_MS,
       );
     });
+        const lastReadyAt = readyAt ?? workload.readyAt;
+        if (this.#restarted === undefined || lastReadyAt === undefined) this.#fail(error);
+        else this.#startAgain({ ...workload, readyAt: lastReadyAt }, readyAt === undefined ? RETRY_DELAY_MS : RESTART_DELAY_MS);
+        reject(error);
+      });
     try {
-      readyAt = await Promise.race([address, timeout, this.failed]);
+    ended.catch(() => undefined);
+      readyAt = await Promise.race([address, timeout, ended, this.failed]);
       return { address: readyAt };
     } finally {
       clearTimeout(timer);
     }
   }
 
-  /** At the address where the others know it. A process that does not become ready again ends the cluster. */
-  #startAgain(workload: Workload, address: string, restarted: (process: StartedProcess) => void): void {
+  /** At the address where the others know it; again and again when it does not become ready. */
+  #startAgain(workload: Workload, delayMs: number): void {
     setTimeout(() => {
       if (this.#stopping) return;
-      this.start({ ...workload, env: { ...workload.env, ...addressOf(workload, address) } }).then(
+      this.start({ ...workload, env: { ...workload.env, ...addressOf(workload) } }).then(
         () => {
           const started = this.list().find(({ name }) => name === workload.name);
-          if (started !== undefined) restarted(started);
+          if (started !== undefined) this.#restarted?.(started);
         },
-        (error: unknown) => this.#fail(OneDataError.from(error)),
+        // It ended, and its end starts it again; or it hangs, and is ended.
+        () => this.#running.get(workload.name)?.child.kill("SIGKILL"),
       );
-    }, RESTART_DELAY_MS);
+    }, delayMs);
   }
 
   /** Front door first: what it still accepts is worked off by the others. A process that does not end in time is killed. */
@@ -202,9 +217,9 @@ class ProcessGroup {
 }
 
 /** The settings that make a process listen where it did before; an engine listens nowhere. */
-function addressOf({ env }: Workload, address: string): Readonly<Record<string, string>> {
-  if ("ONEDATA_LISTEN" in env) return { ONEDATA_LISTEN: address.replace(/^dns:\/\/\//, "") };
-  return "ONEDATA_PORT" in env ? { ONEDATA_PORT: new URL(address).port } : {};
+function addressOf({ env, readyAt = "" }: Workload): Readonly<Record<string, string>> {
+  if ("ONEDATA_LISTEN" in env) return { ONEDATA_LISTEN: readyAt.replace(/^dns:\/\/\//, "") };
+  return "ONEDATA_PORT" in env ? { ONEDATA_PORT: new URL(readyAt).port } : {};
 }
 
 /** Log lines are JSON; the one that says `ready` carries the address. */
