@@ -15,6 +15,7 @@ const schema = {
   engines: setting.integer({ doc: "how many engines", default: 1, min: 1, max: 16 }),
   examples: setting.flag({ doc: "apply the example pipelines when they are missing", default: true }),
   restart: setting.flag({ doc: "start a process again that ended by itself, instead of ending the cluster", default: false }),
+  allowedAddresses: setting.text({ doc: "private hosts, addresses or CIDR ranges that HTTP sinks may reach, separated by commas", default: "" }),
   logLevel: setting.oneOf(["debug", "info", "warn", "error"], { doc: "what the processes log, each to its file", default: "info" }),
 };
 

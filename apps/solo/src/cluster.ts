@@ -19,6 +19,7 @@ import { createPlatformDatabase } from "./databases.ts";
 import { applyExamples } from "./examples.ts";
 import { allScopes, connectWarehouse, openFirstClient } from "./first-client.ts";
 import { Home } from "./home.ts";
+import { lockHome } from "./home-lock.ts";
 import type { SoloReady } from "./solo.ts";
 
 export type ClusterOptions = {
@@ -28,6 +29,8 @@ export type ClusterOptions = {
   readonly database: string;
   readonly engines: number;
   readonly examples: boolean;
+  /** Private hosts, addresses or CIDR ranges that HTTP sinks may reach, separated by commas. */
+  readonly allowedAddresses: string;
   readonly logLevel: string;
   /** A process that was ready and ends by itself is started again, as an orchestrator does it. */
   readonly restart?: boolean;
@@ -51,6 +54,7 @@ type Workload = {
 
 /** Runs until aborted; rejects when a process cannot start or ends by itself. */
 export async function runCluster(options: ClusterOptions, signal: AbortSignal): Promise<void> {
+  await using _lock = lockHome(options.home);
   const home = new Home(options.home);
   const embedded =
     options.database === "embedded:"
@@ -76,7 +80,11 @@ export async function runCluster(options: ClusterOptions, signal: AbortSignal): 
 
     const [transform, load] = await Promise.all([
       start("transform", "../../transform/src/main.ts", { ONEDATA_LISTEN: "127.0.0.1:0" }),
-      start("load", "../../load/src/main.ts", { ONEDATA_LISTEN: "127.0.0.1:0", ONEDATA_EXPORTS: join(options.home, "exports") }),
+      start("load", "../../load/src/main.ts", {
+        ONEDATA_LISTEN: "127.0.0.1:0",
+        ONEDATA_EXPORTS: join(options.home, "exports"),
+        ONEDATA_ALLOWED_ADDRESSES: options.allowedAddresses,
+      }),
     ]);
     const services = { ONEDATA_TRANSFORM: transform.address, ONEDATA_LOAD: load.address };
     const control = await start("control", "../../control/src/main.ts", { ...services, ONEDATA_LISTEN: "127.0.0.1:0" });
@@ -113,6 +121,8 @@ type Running = { readonly workload: Workload; readonly child: ChildProcess; read
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 35_000;
 const RESTART_DELAY_MS = 100;
+/** After a start that failed, e.g. because the database is recovering. */
+const RETRY_DELAY_MS = 1_000;
 
 class ProcessGroup {
   /** Rejects with the first process that ends by itself. */
@@ -121,8 +131,6 @@ class ProcessGroup {
   readonly #environment: Readonly<Record<string, string>>;
   readonly #restarted: ((process: StartedProcess) => void) | undefined;
   readonly #running = new Map<string, Running>();
-/** After a start that failed, e.g. because the database is recovering. */
-const RETRY_DELAY_MS = 1_000;
   #fail: (error: Error) => void = () => undefined;
   #stopping = false;
 
@@ -166,7 +174,13 @@ const RETRY_DELAY_MS = 1_000;
           "config.problems",
           `${name} ended with ${killedBy ?? `code ${code}`}; the end of ${logFile}:\n${tailOf(logFile)}`,
         );
+        const lastReadyAt = readyAt ?? workload.readyAt;
+        if (this.#restarted === undefined || lastReadyAt === undefined) this.#fail(error);
+        else this.#startAgain({ ...workload, readyAt: lastReadyAt }, readyAt === undefined ? RETRY_DELAY_MS : RESTART_DELAY_MS);
+        reject(error);
+      });
     });
+    ended.catch(() => undefined);
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<never>((_, reject) => {
       timer = setTimeout(
@@ -174,13 +188,7 @@ const RETRY_DELAY_MS = 1_000;
         START_TIMEOUT_MS,
       );
     });
-        const lastReadyAt = readyAt ?? workload.readyAt;
-        if (this.#restarted === undefined || lastReadyAt === undefined) this.#fail(error);
-        else this.#startAgain({ ...workload, readyAt: lastReadyAt }, readyAt === undefined ? RETRY_DELAY_MS : RESTART_DELAY_MS);
-        reject(error);
-      });
     try {
-    ended.catch(() => undefined);
       readyAt = await Promise.race([address, timeout, ended, this.failed]);
       return { address: readyAt };
     } finally {

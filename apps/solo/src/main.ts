@@ -13,6 +13,7 @@ const schema = {
     pattern: /^(embedded:$|postgres(ql)?:\/\/)/,
   }),
   examples: setting.flag({ doc: "apply the example pipelines when they are missing", default: true }),
+  allowedAddresses: setting.text({ doc: "private hosts, addresses or CIDR ranges that HTTP sinks may reach, separated by commas", default: "" }),
   logLevel: setting.oneOf(["debug", "info", "warn", "error"], { doc: "what is logged to stderr", default: "warn" }),
 };
 

@@ -16,7 +16,7 @@ import {
 import { createControl } from "@onedata/control";
 import { createConnectionReader, createEngine } from "@onedata/engine";
 import { createFacade, createGateway } from "@onedata/gateway";
-import { createExportRunner, createLoadService } from "@onedata/load";
+import { createExportRunner, createLoadService, readAddressList } from "@onedata/load";
 import { bySharedSecret, createClient, createInprocDirectory, createServiceHost, type Logger, openTransport } from "@onedata/mesh";
 import { listenForWakes, migrate, openEmbeddedPostgres, openStore, openWaker, readInstallationId, sweep } from "@onedata/store";
 import { createSecretBox } from "@onedata/store/control";
@@ -24,6 +24,7 @@ import { createPlatformDatabase } from "./databases.ts";
 import { applyExamples } from "./examples.ts";
 import { allScopes, connectWarehouse, openFirstClient } from "./first-client.ts";
 import { type ClientFile, Home } from "./home.ts";
+import { lockHome } from "./home-lock.ts";
 
 export type SoloOptions = {
   readonly home: string;
@@ -32,6 +33,8 @@ export type SoloOptions = {
   /** `embedded:` or `postgres://…` of an empty or an own database. */
   readonly database: string;
   readonly examples: boolean;
+  /** Private hosts, addresses or CIDR ranges that HTTP sinks may reach, separated by commas. */
+  readonly allowedAddresses: string;
   readonly log: Logger;
   /** Told when it is ready. */
   readonly onReady: (ready: SoloReady) => void;
@@ -47,8 +50,9 @@ const TRANSFORM_WORKER = new URL(
 /** Runs until aborted; rejects when it cannot start. */
 export async function runSolo(options: SoloOptions, signal: AbortSignal): Promise<void> {
   const { log } = options;
-  const home = new Home(options.home);
   await using stack = new Stack();
+  stack.use(lockHome(options.home));
+  const home = new Home(options.home);
   const embedded =
     options.database === "embedded:"
       ? stack.use(await openEmbeddedPostgres({ dataDir: join(options.home, "postgres"), log: (message) => log.warn(message) }))
@@ -71,7 +75,9 @@ export async function runSolo(options: SoloOptions, signal: AbortSignal): Promis
   const [load, control, capture] = [await open("inproc:load"), await open("inproc:control"), await open("inproc:capture")];
   const mesh = (caller: string) => ({ caller, meshSecret });
 
-  const loadService = stack.use(createLoadService({ log, platformDatabaseUrl: databaseUrl }));
+  const loadService = stack.use(
+    createLoadService({ log, platformDatabaseUrl: databaseUrl, allowedAddresses: readAddressList(options.allowedAddresses) }),
+  );
   stack.use(directory.serve("load", createServiceHost({ authenticate, onInternalError }).add(LoadServiceDefinition, loadService.implementation)));
   const controlMachine = createControl({
     store,

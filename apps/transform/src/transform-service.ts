@@ -5,7 +5,8 @@
 import type { TransformServiceDefinition, transformV1 } from "@onedata/contracts";
 import { OneDataError } from "@onedata/core";
 import { type Implementation, toOperation } from "@onedata/mesh";
-import { applySteps, type LookupPort, operations, type RecordResult, type Step, StepCache } from "@onedata/operations";
+import { applySteps, type LookupPort, operations, type Pace, type RecordResult, type Step, StepCache } from "@onedata/operations";
+import { createCallPace } from "./call-pace.ts";
 
 export type TransformDeps = {
   /** Lookup tables of one tenant. */
@@ -25,10 +26,11 @@ export function createTransformService(deps: TransformDeps): Implementation<type
   return {
     describe: () => Promise.resolve({ service: TRANSFORM, version: "1", operations: operations.map(({ description }) => toOperation(description)) }),
 
-    async apply(request) {
+    async apply(request, { signal }) {
+      const paceOfGroup = createCallPace(signal, () => performance.now());
       const results: transformV1.Result[] = [];
       for (const group of request.groups) {
-        for (const result of await applyGroup(group)) {
+        for (const result of await applyGroup(group, paceOfGroup())) {
           if (result.kind === "failed" && result.cause !== undefined) deps.onRecordError?.(result.cause);
           results.push(toResult(result));
         }
@@ -37,10 +39,10 @@ export function createTransformService(deps: TransformDeps): Implementation<type
     },
   };
 
-  async function applyGroup(group: transformV1.ApplyGroup): Promise<RecordResult[]> {
+  async function applyGroup(group: transformV1.ApplyGroup, pace: Pace): Promise<RecordResult[]> {
     try {
       const records = group.records.map(({ n, json, timeUnixNanos }) => ({ n, json, timeUnixMs: Number(timeUnixNanos / 1_000_000n) }));
-      return await applySteps(compile(group), records);
+      return await applySteps(compile(group), records, pace);
     } catch (error) {
       const known = OneDataError.from(error);
       if (known.row.retry !== "never") throw known;

@@ -1,6 +1,6 @@
 /**
  * Reads a bounded body. Callbacks instead of a promise chain: this runs once per captured event.
- * Invariants: never holds more than `maxBytes`; a client that goes away mid-body is `aborted`; a refused body closes the connection after the answer.
+ * Invariants: never holds more than `maxBytes`; a client that goes away mid-body is `aborted`; who goes on sending a refused body is cut off (`sendProblem`).
  */
 import type { IncomingMessage } from "node:http";
 import { OneDataError } from "@onedata/core";

@@ -36,6 +36,23 @@ export function sendProblem(response: ServerResponse, error: unknown, log: Log):
   if (problem.retryAfter !== undefined) headers["retry-after"] = problem.retryAfter;
   response.writeHead(problem.status, headers);
   response.end(body);
+  if (!response.req.complete) linger(response);
+}
+
+const LINGER_MS = 2_000;
+
+/**
+ * Refused while the body was still coming. Closing at once would reset the connection and take the answer with it, so what comes is thrown away for a
+ * while; whoever goes on sending is then cut off.
+ */
+function linger({ req: request, socket }: ServerResponse): void {
+  // Null: the connection is gone already.
+  if (socket === null) return;
+  const timer = setTimeout(() => {
+    if (!request.complete) socket.destroy();
+  }, LINGER_MS);
+  timer.unref();
+  request.once("close", () => clearTimeout(timer));
 }
 
 function kongFields(error: OneDataError): { body: { error: string; error_description: string }; authenticate: string } | undefined {

@@ -6,7 +6,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { OneDataError } from "@onedata/core";
+import { type ErrorCode, OneDataError } from "@onedata/core";
 import { sendProblem } from "./problem.ts";
 import type { Caller, Facade, HotHandler, Log } from "./seam.ts";
 
@@ -55,6 +55,8 @@ export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutM
       requestTimeout: REQUEST_TIMEOUT_MS,
       keepAliveTimeout: 65_000,
       connectionsCheckingInterval: 2_000,
+      // Node's own refusal has no body; `route` looks instead.
+      requireHostHeader: false,
     },
     (request, response) => {
       connections.set(request.socket, response);
@@ -71,6 +73,15 @@ export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutM
   );
   server.maxConnections = 10_000;
   server.on("clientError", answerClientError);
+  server.on("checkExpectation", (request: IncomingMessage, response: ServerResponse) => {
+    sendProblem(response, new OneDataError("request.malformed", "only Expect: 100-continue is understood: leave the header out"), log);
+    request.resume();
+  });
+  // Without a listener node cuts the connection and says nothing.
+  server.on("connect", (_request: IncomingMessage, socket: Duplex) => {
+    socket.on("error", () => undefined);
+    socket.end(rawProblem(405, "route.method_not_allowed", "this is no proxy: CONNECT is not taken"));
+  });
   server.on("connection", (socket: Socket) => {
     connections.set(socket, undefined);
     socket.on("close", () => connections.delete(socket));
@@ -78,13 +89,15 @@ export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutM
 
   function route(request: IncomingMessage, response: ServerResponse): void | Promise<void> {
     const url = request.url ?? "/";
+    if (request.headers.host === undefined && request.httpVersion === "1.1")
+      throw new OneDataError("request.malformed", "the header Host is missing");
     if (request.method === "POST" && url.startsWith(PIPELINES)) {
       const slash = url.indexOf("/", PIPELINES.length);
       if (slash > 0) {
         const question = url.indexOf("?", slash);
         const tail = url.slice(slash, question < 0 ? url.length : question);
         if (tail === "/events") {
-          if (!request.complete) slow.watch(request);
+          if (!request.complete) slow.watch(request, response);
           return routes.capture(request, response, url.slice(PIPELINES.length, slash));
         }
         if (tail === "/imports") return routes.imports(request, response, url.slice(PIPELINES.length, slash));
@@ -94,6 +107,8 @@ export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutM
   }
 
   async function other(request: IncomingMessage, response: ServerResponse, url: string): Promise<void> {
+    // Everything but imports is small: who dribbles it is cut off, whether signed in or not.
+    if (!request.complete) slow.watch(request, response);
     const path = url.split("?", 1)[0] ?? "/";
     if (path === "/healthz") return sendJson(response, 200, { status: "ok" });
     if (path === "/readyz") return answerReady(response);
@@ -164,23 +179,25 @@ export function sendJson(response: ServerResponse, status: number, value: unknow
   response.end(body);
 }
 
-/** Bodies of events that had not arrived with their headers. One sweep a second for all of them: a timer per request would cost more than the check. */
+/** Bodies that had not arrived with their headers, but for imports. One sweep a second for all of them: a timer per request would cost more than the check. */
 class SlowBodies {
-  readonly #deadlines = new Map<IncomingMessage, number>();
+  readonly #deadlines = new Map<IncomingMessage, { readonly response: ServerResponse; readonly socket: Socket; readonly deadlineMs: number }>();
   #timer: NodeJS.Timeout | undefined;
 
-  watch(request: IncomingMessage): void {
-    this.#deadlines.set(request, Date.now() + SLOW_BODY_MS);
+  watch(request: IncomingMessage, response: ServerResponse): void {
+    // The request forgets its socket when the connection is gone.
+    this.#deadlines.set(request, { response, socket: request.socket, deadlineMs: Date.now() + SLOW_BODY_MS });
   }
 
   start(): void {
     this.#timer = setInterval(() => {
       const now = Date.now();
-      for (const [request, deadline] of this.#deadlines) {
+      for (const [request, { response, socket, deadlineMs }] of this.#deadlines) {
         if (request.complete || request.destroyed) this.#deadlines.delete(request);
-        else if (deadline < now) {
+        else if (deadlineMs < now) {
           this.#deadlines.delete(request);
-          request.destroy();
+          if (response.headersSent) socket.destroy();
+          else socket.end(rawProblem(408, "request.timeout", `the body did not arrive within ${SLOW_BODY_MS / 1000} s`), () => socket.destroy());
         }
       }
     }, 1_000);
@@ -202,10 +219,13 @@ function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
   const code = status === 408 ? "request.timeout" : "request.malformed";
   const detail =
     status === 431 ? "the headers are larger than 16 KiB" : status === 408 ? "the request did not arrive in time" : "this is not HTTP/1.1";
+  socket.end(rawProblem(status, code, detail));
+}
+
+/** A whole answer, for where there is no response object, or none that could still be used. Closes the connection. */
+function rawProblem(status: number, code: ErrorCode, detail: string): string {
   const body = JSON.stringify({ type: `/docs/errors#${code}`, title: STATUS_CODES[status], status, code, detail });
-  socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-  );
+  return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`;
 }
 
 async function withTimeout(work: Promise<void>, timeoutMs: number): Promise<void> {

@@ -4,7 +4,8 @@
  *  1. Exactly one result per record, in the order given. A record with several outputs fails as a whole when one of them fails.
  *  2. A data fault is that record's result; a fault of the service (a lookup that cannot answer) rejects the whole call.
  *  3. A record that comes out as it went in keeps its text byte for byte.
- *  4. Steps run over all records before the next step begins, so an operation that fetches does it once per call. Only real promises are awaited.
+ *  4. A record that gets no turn because others of its group took too long asks for a retry; see `Pace`.
+ *  5. Steps run over all records before the next step begins, so an operation that fetches does it once per call. Only real promises are awaited.
  */
 import { type Json, OneDataError, type Outcome } from "@onedata/core";
 import { decodeUtf8, parseJson, stringifyJson } from "@onedata/formats";
@@ -39,20 +40,43 @@ type Slot = {
   result: RecordResult | undefined;
 };
 
+/** Keeps one group's slow records from holding up what else the process has to do. */
+export interface Pace {
+  /** Before each record of each step. False = no time is left for this record in this call; a promise = others have their turn first. Throws when the caller gave up. */
+  begin(): boolean | Promise<boolean>;
+  /** After it. */
+  end(): void;
+}
+
 /** Throws for faults of the service only; see `Step`. */
-export async function applySteps(steps: readonly Step[], records: readonly InputRecord[]): Promise<RecordResult[]> {
+export async function applySteps(steps: readonly Step[], records: readonly InputRecord[], pace?: Pace): Promise<RecordResult[]> {
   const slots = records.map(openSlot);
   for (const [index, step] of steps.entries()) {
     const ready = step.prepare === undefined ? step : await prepared((records) => step.prepare?.(records) ?? Promise.resolve(step), slots, index);
     if (ready === undefined) break;
     for (const slot of slots) {
       if (slot.result !== undefined) continue;
+      const turn = pace?.begin() ?? true;
+      if (!(typeof turn === "boolean" ? turn : await turn)) {
+        slot.result = postponed(slot.n, index);
+        continue;
+      }
       const pending = advance(slot, ready, index);
       if (pending !== undefined) await pending;
+      pace?.end();
     }
   }
   return slots.map(toResult);
 }
+
+const postponed = (n: number, step: number): RecordResult => ({
+  n,
+  kind: "failed",
+  step,
+  code: "expression.failed",
+  message: "the records before this one took so long that no time was left for it: make the steps cheaper, or the records smaller",
+  retryable: true,
+});
 
 function toResult(slot: Slot): RecordResult {
   const { n, result, live, input, text } = slot;

@@ -1,4 +1,4 @@
-export { applySteps, type InputRecord, type RecordResult } from "./apply-steps.ts";
+export { applySteps, type InputRecord, type Pace, type RecordResult } from "./apply-steps.ts";
 export { checkConfig } from "./check-config.ts";
 export { createEvaluateWhen, type EvaluateWhen } from "./evaluate-when.ts";
 export { compileExpression, type EvaluationClock, type Expression, type ExpressionLimits } from "./expression/index.ts";

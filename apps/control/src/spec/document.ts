@@ -45,7 +45,7 @@ export function readDocument(text: string, mediaType: string): SpecDocument {
   try {
     // JSON is YAML's flow style, so one parser gives the places of both.
     const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false, version: "1.2", logLevel: "error" });
-    for (const error of document.errors) reader.problem([], "spec.malformed", error.message, error.pos[0]);
+    for (const error of document.errors) reader.problem([], "spec.malformed", explain(error), error.pos[0]);
     const value = reader.problems.length > 0 ? null : reader.value(document.contents, []);
     return { value: reader.problems.length > 0 ? undefined : value, problems: reader.problems, lineOf: (pointer) => reader.lineOf(pointer) };
   } catch (error) {
@@ -175,3 +175,7 @@ class DocumentReader {
     return this.problem(path, "spec.type", "is no JSON value; remove the tag", offset);
   }
 }
+
+/** The parser's words are for programmers where it was asked for one document and found two. */
+const explain = ({ code, message }: { readonly code: string; readonly message: string }): string =>
+  code === "MULTIPLE_DOCS" ? "the text holds several YAML documents: send one spec per request, without ---" : message;

@@ -15,7 +15,7 @@ export function resolveVariables(document: Json, variables: Readonly<Record<stri
           violations.push({
             pointer: toPointer(path),
             code: "spec.unknown_variable",
-            detail: `no variable ${JSON.stringify(name)}${didYouMean(name, known.keys())} Set it with PUT /v1/tenant/variables`,
+            detail: `no variable ${JSON.stringify(name)}${didYouMean(name, known.keys()) || ";"} set it with PUT /v1/tenant/variables`,
           });
         }
         return found ?? whole;

@@ -38,7 +38,7 @@ export function planPipeline(spec: PipelineSpec, catalogue: Catalogue, deps: Pla
         report(
           [...path, "use"],
           "spec.unknown_operation",
-          `unknown ${kind} ${JSON.stringify(use)}${didYouMean(use, known)} GET /v1/operations lists what there is`,
+          `unknown ${kind} ${JSON.stringify(use)}${didYouMean(use, known) || ";"} GET /v1/operations lists what there is`,
         );
       }
       return undefined;

@@ -127,7 +127,7 @@ class SpecReader {
         this.problem(
           [...path, member],
           "spec.unknown_member",
-          `unknown member ${JSON.stringify(member)}${didYouMean(member, known)} Known: ${known.join(", ")}`,
+          `unknown member ${JSON.stringify(member)}${didYouMean(member, known) || ";"} known: ${known.join(", ")}`,
         );
     }
   }
