@@ -137,9 +137,9 @@ export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutM
   return {
     listen: () =>
       new Promise((resolve, reject) => {
-        server.once("error", reject);
+        server.once("error", (cause) => reject(explainListen(cause, host, port)));
         server.listen(port, host, () => {
-          server.off("error", reject);
+          server.removeAllListeners("error");
           server.on("error", (error) => log.error("http server", { error }));
           slow.start();
           const bound = boundPort(server);
@@ -166,6 +166,22 @@ export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutM
       });
     },
   };
+}
+
+/** What the person at the terminal can do about it. */
+function explainListen(cause: NodeJS.ErrnoException, host: string, port: number): Error {
+  const at = `${host}:${port}`;
+  if (cause.code === "EADDRINUSE")
+    return new OneDataError(
+      "config.problems",
+      `another program listens on ${at}: stop it, or set ONEDATA_PORT to another port; 0 takes any free one`,
+      { cause },
+    );
+  if (cause.code === "EACCES")
+    return new OneDataError("config.problems", `this user may not listen on ${at}: set ONEDATA_PORT to a port from 1024; 0 takes any free one`, {
+      cause,
+    });
+  return cause;
 }
 
 function boundPort(server: Server): number {

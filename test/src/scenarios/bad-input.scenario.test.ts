@@ -1,7 +1,7 @@
 /** The clumsy and the hostile user: each mistake is answered with what to do, and a good neighbour notices nothing. */
 import { connect as connectSocket } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Api, Answer } from "../world/api.ts";
+import type { Answer, Api } from "../world/api.ts";
 import { waitFor } from "../world/wait-for.ts";
 import { openWorld, type World } from "../world/world.ts";
 

@@ -3,6 +3,7 @@
  * Applied to the address that is connected to, not to the name, so a name that resolves differently the second time gains nothing.
  */
 import { isIP } from "node:net";
+import { OneDataError } from "@onedata/core";
 import ipaddr from "ipaddr.js";
 
 export type AddressPolicy = {
@@ -10,13 +11,13 @@ export type AddressPolicy = {
   allows(address: string, host: string): boolean;
 };
 
-/** `allowed`: host names (`billing.internal`), addresses, or CIDR ranges (`10.20.0.0/16`). Throws on what is none of them. */
+/** `allowed`: host names (`billing.internal`), addresses, or CIDR ranges (`10.20.0.0/16`). Throws `config.problems` on what is none of them. */
 export function createAddressPolicy(allowed: readonly string[] = []): AddressPolicy {
   const hosts = new Set<string>();
   const ranges: ReturnType<typeof ipaddr.parseCIDR>[] = [];
   for (const entry of allowed) {
     const text = entry.trim().toLowerCase();
-    if (text.includes("/")) ranges.push(ipaddr.parseCIDR(text));
+    if (text.includes("/")) ranges.push(parseRange(text));
     else if (isIP(text) !== 0) ranges.push(ipaddr.parseCIDR(`${text}/${isIP(text) === 4 ? 32 : 128}`));
     else hosts.add(text);
   }
@@ -32,4 +33,12 @@ export function createAddressPolicy(allowed: readonly string[] = []): AddressPol
       );
     },
   };
+}
+
+function parseRange(text: string): ReturnType<typeof ipaddr.parseCIDR> {
+  try {
+    return ipaddr.parseCIDR(text);
+  } catch (cause) {
+    throw new OneDataError("config.problems", `the allowed address ${JSON.stringify(text)} is no range: write it as 10.20.0.0/16`, { cause });
+  }
 }
