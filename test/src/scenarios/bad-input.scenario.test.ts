@@ -1,5 +1,7 @@
 /** The clumsy and the hostile user: each mistake is answered with what to do, and a good neighbour notices nothing. */
+import { readFileSync } from "node:fs";
 import { connect as connectSocket } from "node:net";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Answer, Api } from "../world/api.ts";
 import { waitFor } from "../world/wait-for.ts";
@@ -230,13 +232,17 @@ describe("callers", () => {
     expect(wrong).toEqual([]);
   });
 
-  it("never see a connection's secret again", async () => {
-    const config = { host: "db.example.com", port: 5432, database: "d", user: "u", password: "hunter2-secret" };
-    await api.send("PUT", "/v1/connections/secretive", { kind: "postgres", config });
-    const texts = await Promise.all(["/v1/connections/secretive", "/v1/connections", "/v1/audit"].map(async (path) => (await api.get(path)).text));
-    texts.push((await api.send("POST", "/v1/connections/secretive:test", {})).text);
-    expect(texts.join()).not.toContain("hunter2-secret");
-    expect(texts[0]).toContain("secretive");
-    expect(world.output()).not.toContain("hunter2-secret");
+  it("never see a connection's secret again, and reach no platform database through one", async () => {
+    const folder = join(world.home, "postgres");
+    const password = readFileSync(join(folder, "pg-password"), "utf8").trim();
+    const config = { host: "127.0.0.1", port: Number(readFileSync(join(folder, "port"), "utf8")), database: "onedata", user: "postgres" };
+    const made = await api.send("PUT", "/v1/connections/inside", { kind: "postgres", config, secrets: { password } });
+    expect([made.status, made.json.secretNames]).toEqual([200, ["password"]]);
+    const tested = await api.send("POST", "/v1/connections/inside:test", {});
+    expect(tested.json).toMatchObject({ ok: false, problem: expect.stringContaining("the platform's own database") });
+    const spec = await put("inside", { sinks: [{ use: "postgres.insert", with: { connection: "inside", table: "principals" } }] });
+    expect(spec.status).toBe(422);
+    const read = await Promise.all(["/v1/connections/inside", "/v1/connections", "/v1/audit"].map(async (path) => (await api.get(path)).text));
+    expect([...read, made.text, tested.text, spec.text, world.output()].join()).not.toContain(password);
   });
 });
