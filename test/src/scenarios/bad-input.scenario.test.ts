@@ -183,7 +183,7 @@ describe("a hostile pipeline", () => {
       expect(json).toMatchObject({ state: "done", verdict: "delivered" });
     }
     // One endless loop is stopped after a second; a neighbour waits for one of them at most, not for all thirty.
-    expect(Math.max(...tookMs)).toBeLessThan(6_000);
+    expect(Math.max(...tookMs)).toBeLessThan(9_000);
     expect((await Promise.all(matching)).map(({ json }) => json.verdict)).toEqual(Array(10).fill("dead"));
     const [first] = await Promise.all(burning);
     const event = await waitFor(
