@@ -28,6 +28,9 @@ export type SchedulerOptions = {
   readonly gatherMs: number;
 };
 
+/** A claim that found nothing is not repeated beside open runs before ten times what it took. */
+const VAIN_CLAIM_FACTOR = 10;
+
 /** A run this full of its target counts as full. */
 const FULL = 0.8;
 
@@ -39,6 +42,8 @@ export class Scheduler {
   #nudge: ((by: WokenBy) => void) | undefined;
   #pending: WokenBy | undefined;
   #lastClaimMs = Number.NEGATIVE_INFINITY;
+  /** Not before this time does a wake-up or the poll claim beside open runs. */
+  #besideOpenRunsMs = Number.NEGATIVE_INFINITY;
   #lastEvents = 0;
 
   constructor(ports: SchedulerPorts, options: SchedulerOptions) {
@@ -80,13 +85,18 @@ export class Scheduler {
   async #claim(wokenBy: WokenBy): Promise<ClaimedRun | undefined> {
     if (this.#running.size >= this.#options.slots) return undefined;
     const open = [...this.#openRoutes.keys()];
-    this.#lastClaimMs = this.#ports.monotonicMs();
+    const startedMs = this.#ports.monotonicMs();
+    // Beside open runs most claims find less than a full run: they may cost a tenth of a core, no more. The end of a run always looks.
+    if (open.length > 0 && wokenBy !== "end" && startedMs < this.#besideOpenRunsMs) return undefined;
+    this.#lastClaimMs = startedMs;
     const fresh = await this.#ports.claim({ route: undefined, skipRoutes: open, minEvents: 0 });
     if (fresh !== undefined) return this.#start(fresh, wokenBy);
     for (const route of open) {
       const full = await this.#ports.claim({ route, skipRoutes: [], minEvents: Math.ceil(this.#options.targetEvents * FULL) });
       if (full !== undefined) return this.#start(full, "full");
     }
+    const endedMs = this.#ports.monotonicMs();
+    this.#besideOpenRunsMs = endedMs + VAIN_CLAIM_FACTOR * (endedMs - startedMs);
     return undefined;
   }
 
@@ -121,7 +131,7 @@ export class Scheduler {
       const timer = setTimeout(() => {
         this.#nudge = undefined;
         resolve("poll");
-      }, this.#options.pollMs);
+      }, this.#pollMs());
       this.#nudge = (by) => {
         clearTimeout(timer);
         this.#nudge = undefined;
@@ -129,6 +139,12 @@ export class Scheduler {
         resolve(by);
       };
     });
+  }
+
+  /** A wake-up that was passed over is made good as soon as a claim is allowed again. */
+  #pollMs(): number {
+    const { pollMs } = this.#options;
+    return this.#running.size === 0 ? pollMs : Math.min(pollMs, Math.max(1, this.#besideOpenRunsMs - this.#ports.monotonicMs()));
   }
 
   #signal(by: WokenBy): void {

@@ -64,7 +64,7 @@ async function send(order: SendOrder): Promise<void> {
     let next = nowMs();
     while (next < untilMs) {
       for (const now = nowMs(); next <= now; next += everyMs) {
-        const connection = free.pop();
+        const connection = free.shift();
         if (connection === undefined) due.push(next);
         else dispatch(connection, next);
       }
