@@ -6,19 +6,7 @@
 import { isJsonObject, type JsonObject, type PipelineId, type Plan, type TenantId } from "@onedata/core";
 import { connect, type Sql, type Store } from "./connection.ts";
 import { assertSession, createExportReader, type ExportReader } from "./export-reader.ts";
-
-/** One folder that one sink writes to. A sink whose path changed between versions is two of them: each result goes where its own version says. */
-export type FileSink = {
-  readonly tenantId: TenantId;
-  readonly tenant: string;
-  readonly pipelineId: PipelineId;
-  readonly pipeline: string;
-  readonly sinkId: string;
-  readonly path: string;
-  /** `file.ndjson`. Kind and config are the active version's where it has the sink, else the newest's. */
-  readonly kind: string;
-  readonly config: JsonObject;
-};
+import type { FileSink } from "./file-sink.ts";
 
 export interface SinkLock extends AsyncDisposable {
   readonly read: ExportReader;

@@ -10,7 +10,7 @@
  */
 import { fromBase32, OneDataError, toBase32 } from "@onedata/core";
 import type { Sql } from "./connection.ts";
-import type { FileSink } from "./export-outputs.ts";
+import type { FileSink } from "./file-sink.ts";
 
 /** `jsons` were completed together. */
 export type ExportedChunk = { readonly position: string; readonly jsons: readonly string[] };

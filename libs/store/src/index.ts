@@ -28,8 +28,9 @@ export {
 } from "./connection.ts";
 export { type EmbeddedPostgres, type EmbeddedPostgresOptions, openEmbeddedPostgres } from "./embedded/server.ts";
 export { type LoadedEvent, loadEvents, readEvent } from "./events.ts";
-export { type ExportSession, type FileSink, openExportSession, type SinkLock } from "./export-outputs.ts";
+export { type ExportSession, openExportSession, type SinkLock } from "./export-outputs.ts";
 export type { ExportedChunk, ExportReader } from "./export-reader.ts";
+export type { FileSink } from "./file-sink.ts";
 export { type CapturePipelineRecord, findCapturePipeline, readPipelineStamps, stampOf } from "./gateway/capture-pipelines.ts";
 export { type EventState, readEventStates, type WaitedEvent } from "./gateway/event-states.ts";
 export {

@@ -40,7 +40,11 @@ describe.each<Profile>(["solo", "cluster"])("the spine (%s)", (profile) => {
       timeline: [{ outcome: "final", verdict: "delivered" }],
     });
     expect(event.json.traceId).toMatch(/^[0-9a-f]{32}$/);
-    await waitFor("figures", () => api.get("/v1/pipelines/orders/stats"), ({ json }) => json?.delivered >= 1);
+    await waitFor(
+      "figures",
+      () => api.get("/v1/pipelines/orders/stats"),
+      ({ json }) => json?.delivered >= 1,
+    );
     const outputs = await api.get("/v1/pipelines/orders/outputs");
     expect(outputs.json.outputs).toContainEqual({ event: sent.json.id, k: 0, record: { id: 1, price: 2, quantity: 3, total: 6 } });
   });
