@@ -3,7 +3,7 @@
  * Invariant: of several processes one exports a sink. The lock belongs to the session that also does the reading, and ends with its connection:
  * a reader whose connection was made anew throws, since another process may have the sink by then.
  */
-import { isJsonObject, type JsonObject, type PipelineId, type Plan, type TenantId } from "@onedata/core";
+import { isJsonObject, type PipelineId, type Plan, type TenantId } from "@onedata/core";
 import { connect, type Sql, type Store } from "./connection.ts";
 import { assertSession, createExportReader, type ExportReader } from "./export-reader.ts";
 import type { FileSink } from "./file-sink.ts";
