@@ -52,7 +52,8 @@ export type Backoff = { readonly firstMs: number; readonly mostMs: number };
 
 /**
  * Keeps lanes out of claims: `firstMs`, doubled with every failure in a row up to `mostMs`, times `jitter`. `reason` is what `waitingFor` says.
- * Returns the lanes' failures in a row, the highest of them.
+ * Lanes that are blocked already stay as they are: several runs of one outage are one failure.
+ * Returns the failures in a row of the lanes that it blocked, the highest of them; 0 when all were blocked already.
  */
 export async function blockLanes(
   store: Store,
@@ -64,7 +65,7 @@ export async function blockLanes(
       update onedata.lanes
          set blocked_until = clock_timestamp() + make_interval(secs => least(${backoff.mostMs}::float8, ${backoff.firstMs}::float8 * 2 ^ least(block_failures, 20)) * ${jitter}::float8 / 1000),
              block_reason = ${reason}, block_failures = block_failures + 1
-       where ${whichLanes(store, lanes)} returning block_failures
+       where ${whichLanes(store, lanes)} and (blocked_until is null or blocked_until <= clock_timestamp()) returning block_failures
     ) select coalesce(max(block_failures), 0)::int as failures from blocked`;
   return row?.failures ?? 0;
 }
