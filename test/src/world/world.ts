@@ -115,7 +115,8 @@ async function ready(child: ChildProcess, profile: Profile, output: () => string
   const deadline = performance.now() + READY_TIMEOUT_MS;
   while (!(output().includes(mark) && output().endsWith("\n"))) {
     if (child.exitCode !== null || performance.now() > deadline) {
-      child.kill("SIGKILL");
+      // Not SIGKILL: a cluster's processes have sessions of their own and would outlive it.
+      child.kill("SIGTERM");
       throw new Error(`the ${profile} world did not start:\n${output()}`);
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
