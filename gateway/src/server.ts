@@ -7,7 +7,7 @@
 import { randomBytes, randomInt } from "node:crypto";
 import type { CaptureServiceDefinition } from "@onedata/contracts";
 import { type TenantId, toTenantId } from "@onedata/core";
-import type { Implementation } from "@onedata/mesh";
+import { aborted, type Implementation } from "@onedata/mesh";
 import {
   addCaptured,
   captureGroup,
@@ -167,10 +167,6 @@ async function openAuth(ports: GatewayPorts, directory: Directory): Promise<{ au
 
 // The notification carries the tenant's id as text.
 const toTenant = (text: string): TenantId => toTenantId(BigInt(text));
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return signal.aborted ? Promise.resolve() : new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
-}
 
 /** Waits `everyMs` between the end of one turn and the start of the next; the work catches its own errors. */
 async function repeat(everyMs: number, signal: AbortSignal, work: () => Promise<unknown>): Promise<void> {

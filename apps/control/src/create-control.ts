@@ -16,12 +16,11 @@ import {
   type TransformServiceDefinition,
 } from "@onedata/contracts";
 import { OneDataError } from "@onedata/core";
-import type { Client, ServiceHost } from "@onedata/mesh";
+import { type Client, type ServiceHost, sleep } from "@onedata/mesh";
 import { type Store, sweep } from "@onedata/store";
 import { continueDiscards, createSecretBox, finishImports } from "@onedata/store/control";
 import { createCatalogue, type DescribedService } from "./catalogue/catalogue.ts";
 import { createLab } from "./lab/lab.ts";
-import { pause } from "./pause.ts";
 import { createCatalogService } from "./services/catalog-service.ts";
 import { createConnectionService } from "./services/connection-service.ts";
 import { createDeadLetterService } from "./services/dead-letter-service.ts";
@@ -145,6 +144,6 @@ async function repeat(problem: string, { log }: ControlPorts, signal: AbortSigna
       if (signal.aborted) return;
       log.warn(problem, { error: OneDataError.from(error).message });
     }
-    await pause(waitMs, signal);
+    await sleep(waitMs, signal);
   }
 }

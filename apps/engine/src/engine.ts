@@ -2,12 +2,14 @@
  * The Event Engine: claims runs, performs them, keeps its lease, and takes back what dead engines held.
  * Invariant: on abort it claims nothing more, finishes the runs in flight within the drain time, gives back the rest, and removes its lease.
  */
+
 import { randomUUID } from "node:crypto";
 import type { RunDeps } from "@onedata/core";
+import { sleep } from "@onedata/mesh";
 import { createEvaluateWhen } from "@onedata/operations";
 import { type ClaimedRun, type CompletedBatch, createClaimer, RUN_TARGET_EVENTS, reclaim, type Store } from "@onedata/store";
 import { createInputCheck } from "./input-check.ts";
-import { LeaseKeeper, sleep } from "./lease-keeper.ts";
+import { LeaseKeeper } from "./lease-keeper.ts";
 import { type EngineLog, performRun } from "./perform-run.ts";
 import { createPlanCache } from "./plan-cache.ts";
 import { ProcessedFigures } from "./processed-figures.ts";

@@ -2,7 +2,9 @@
  * This engine's lease: renewed on time, known to be fresh or not by this process's own clock.
  * Invariant: `assertFresh` fails before another engine may take over, so nobody writes what somebody else has claimed.
  */
+
 import { OneDataError } from "@onedata/core";
+import { sleep } from "@onedata/mesh";
 import { registerEngine, removeEngine, renewLease, type Store } from "@onedata/store";
 import type { EngineLog } from "./perform-run.ts";
 
@@ -67,18 +69,4 @@ export class LeaseKeeper {
       this.#options.log.warn("could not remove the engine's lease", { error }),
     );
   }
-}
-
-/** Resolves early when aborted. */
-export function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-  });
 }

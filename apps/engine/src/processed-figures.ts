@@ -1,7 +1,8 @@
 /** What this engine has finished, per pipeline, for people to read: kept in memory, written each second. A crash loses a second of figures, never an event. */
+
 import type { PipelineId } from "@onedata/core";
+import { sleep } from "@onedata/mesh";
 import { addProcessed, type CompletedBatch, type PipelineCounts, type Store } from "@onedata/store";
-import { sleep } from "./lease-keeper.ts";
 import type { EngineLog } from "./perform-run.ts";
 
 const FLUSH_EVERY_MS = 1_000;

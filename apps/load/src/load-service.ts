@@ -3,9 +3,9 @@
  * Invariants: exactly one result per record; a fault of one group is an outcome of its records, never of its neighbours'; no secret of a connection is logged or answered.
  */
 import type { LoadServiceDefinition, loadV1, transformV1 } from "@onedata/contracts";
-import { isJsonObject, type JsonObject, OneDataError, type OperationDescription } from "@onedata/core";
-import { parseJson, stringifyJson } from "@onedata/formats";
-import type { Implementation, Logger } from "@onedata/mesh";
+import { isJsonObject, type JsonObject, OneDataError } from "@onedata/core";
+import { parseJson } from "@onedata/formats";
+import { type Implementation, type Logger, toOperation } from "@onedata/mesh";
 import { type ConnectionConfig, createSinks, identityOfUrl, type SinkGroup, type Sinks, type SourceEvent, type WriteOutcome } from "@onedata/sinks";
 
 export type LoadDeps = {
@@ -47,7 +47,7 @@ function implement(sinks: Sinks, log: Logger | undefined): Implementation<typeof
       Promise.resolve({
         service: LOAD,
         version: "1",
-        sinks: sinks.list.map((sink) => ({ ...toOperation(sink.description), engineHandled: sink.handledBy === "engine" })),
+        sinks: sinks.list.map((sink) => toOperation(sink.description, { engineHandled: sink.handledBy === "engine" })),
       }),
 
     async write(request, { signal }) {
@@ -147,24 +147,4 @@ function toResult(n: number, outcome: WriteOutcome): WriteResultInit {
       return { n, outcome: { $case: "failed", value: { code, message, retryable, retryAfter: undefined } } };
     }
   }
-}
-
-function toOperation(description: OperationDescription): Omit<transformV1.Operation, "engineHandled"> {
-  return {
-    name: description.name,
-    title: description.title,
-    doc: description.doc,
-    configSchema: stringifyJson(description.configSchema),
-    shape: description.shape,
-    effects: description.effects,
-    needsConnection: description.needsConnection ?? false,
-    examples: description.examples.map((example) => ({
-      name: example.name,
-      config: stringifyJson(example.config),
-      input: stringifyJson(example.input),
-      outputs: example.outputs === undefined ? "" : stringifyJson([...example.outputs]),
-      filtered: example.filtered ?? false,
-      fails: example.fails ?? "",
-    })),
-  };
 }

@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { LookupServiceDefinition, PipelineServiceDefinition } from "@onedata/contracts";
 import { OneDataError } from "@onedata/core";
-import { createClient, type Logger, openTransport } from "@onedata/mesh";
+import { aborted, createClient, type Logger, openTransport } from "@onedata/mesh";
 import { migrate, openEmbeddedPostgres, openStore, sweep } from "@onedata/store";
 import { createSecretBox } from "@onedata/store/control";
 import { createPlatformDatabase } from "./databases.ts";
@@ -264,7 +264,3 @@ const nodeArguments = (): string[] =>
 const entryOf = (module: string): string =>
   fileURLToPath(new URL(isSource ? module : module.replace("/src/", "/dist/").replace(/\.ts$/, ".js"), import.meta.url));
 const tailOf = (file: string): string => readFileSync(file, "utf8").split("\n").slice(-12).join("\n");
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return signal.aborted ? Promise.resolve() : new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
-}

@@ -17,7 +17,7 @@ import { createControl } from "@onedata/control";
 import { createConnectionReader, createEngine } from "@onedata/engine";
 import { createFacade, createGateway } from "@onedata/gateway";
 import { createExportRunner, createLoadService, readAddressList } from "@onedata/load";
-import { bySharedSecret, createClient, createInprocDirectory, createServiceHost, type Logger, openTransport } from "@onedata/mesh";
+import { aborted, bySharedSecret, createClient, createInprocDirectory, createServiceHost, type Logger, openTransport } from "@onedata/mesh";
 import { listenForWakes, migrate, openEmbeddedPostgres, openStore, openWaker, readInstallationId, sweep } from "@onedata/store";
 import { createSecretBox } from "@onedata/store/control";
 import { createPlatformDatabase } from "./databases.ts";
@@ -179,8 +179,4 @@ class Stack implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const resource of this.#opened.reverse()) await resource[Symbol.asyncDispose]();
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return signal.aborted ? Promise.resolve() : new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }

@@ -1,7 +1,7 @@
 /** EventService: what became of events, their outputs, and a tail of what finishes. */
 import type { Event, EventServiceDefinition } from "@onedata/contracts";
 import { formatEventId, formatId, fromVerdictByte, OneDataError, parseEventId, toBatchId } from "@onedata/core";
-import type { Implementation, ResponseInit } from "@onedata/mesh";
+import { type Implementation, type ResponseInit, sleep } from "@onedata/mesh";
 import type { Sql } from "@onedata/store";
 import {
   type EventAttempt,
@@ -16,7 +16,6 @@ import {
   listOutputs,
   stateOf,
 } from "@onedata/store/control";
-import { pause } from "../pause.ts";
 import { BIG, fromToken, INT, toLimit, toToken } from "./call.ts";
 import { describeWait } from "./waiting-for.ts";
 
@@ -84,7 +83,7 @@ export function createEventService({ sql }: { readonly sql: Sql }): Implementati
         // Batches that are neither open nor young have been seen to their end.
         const open = new Set(batchIds);
         watched = new Set([...watched].filter((id) => open.has(id)).slice(-MAX_TAILED_BATCHES));
-        await pause(TAIL_POLL_MS, signal);
+        await sleep(TAIL_POLL_MS, signal);
       }
     },
   };

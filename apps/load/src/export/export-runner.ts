@@ -9,11 +9,10 @@
  */
 import { join } from "node:path";
 import type { Clock } from "@onedata/core";
-import type { Logger } from "@onedata/mesh";
+import { aborted, type Logger, sleep } from "@onedata/mesh";
 import { type FileSink, openExportSession, type Store } from "@onedata/store";
 import { exportSink, type SinkTask } from "./export-sink.ts";
 import { createLimit } from "./limit.ts";
-import { sleep } from "./sleep.ts";
 
 export type ExportRunnerPorts = {
   readonly store: Store;
@@ -121,7 +120,3 @@ function reconcile(sinks: readonly FileSink[], running: Map<string, Running>, st
 }
 
 const fingerprintOf = ({ kind, config }: FileSink): string => `${kind} ${JSON.stringify(config)}`;
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return signal.aborted ? Promise.resolve() : new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
-}

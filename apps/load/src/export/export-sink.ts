@@ -4,11 +4,10 @@
  * so that an exporter whose connection was cut in that very moment is through with its last file.
  */
 import { type Clock, OneDataError } from "@onedata/core";
-import type { Logger } from "@onedata/mesh";
+import { type Logger, sleep } from "@onedata/mesh";
 import { createExporter, type FileSinkConfig, readFileConfig } from "@onedata/sinks";
 import type { ExportSession, FileSink } from "@onedata/store";
 import type { Limit } from "./limit.ts";
-import { sleep } from "./sleep.ts";
 
 export type SinkTask = {
   readonly session: ExportSession;
