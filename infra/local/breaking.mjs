@@ -7,7 +7,8 @@ if (base === undefined) {
   console.log("no earlier protos to compare with");
   process.exit(0);
 }
-const gitDir = git("rev-parse", "--absolute-git-dir").stdout.trim();
+// Not the directory of a worktree, which holds no branches.
+const gitDir = git("rev-parse", "--path-format=absolute", "--git-common-dir").stdout.trim();
 const run = spawnSync("node_modules/.bin/buf", ["breaking", "--against", `${gitDir}#branch=${base}`], { encoding: "utf8" });
 process.stdout.write(run.stdout + run.stderr);
 process.exit(run.status ?? 1);

@@ -4,11 +4,12 @@ import { createHash } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { allowsNode } from "./node-version.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "../..");
-const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
-if (major < 20 || (major === 20 && minor < 12)) {
-  console.error(`OneData needs Node 20.12 or later; this is ${process.versions.node}. Install a newer Node from https://nodejs.org and try again.`);
+const { engines } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+if (!allowsNode(engines.node, process.versions.node)) {
+  console.error(`OneData needs Node ${engines.node}; this is ${process.versions.node}. Install one of those from https://nodejs.org and try again.`);
   process.exit(2);
 }
 const stamp = join(root, "node_modules", ".ready");

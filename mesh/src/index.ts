@@ -6,6 +6,7 @@ export { checkReady, type HealthReport, type HealthServer, listenOn, openHealthS
 export { logCalls } from "./host/log-calls.ts";
 export { createLogger, type LogFields, type Logger, type LoggerOptions, type LogLevel, redactText } from "./host/logger.ts";
 export { type RunOptions, runUntilSignal } from "./host/run-until-signal.ts";
+export { NO_TELEMETRY, openProcessTelemetry, type TelemetrySettings, telemetrySettings } from "./host/telemetry.ts";
 export { aborted, sleep } from "./host/wait.ts";
 export { type Authenticate, byMeshIdentity, bySharedSecret } from "./rpc/authenticate.ts";
 export type { CallContext } from "./rpc/call-context.ts";

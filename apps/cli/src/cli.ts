@@ -1,19 +1,28 @@
 /** The program: its commands, its global options, and how it ends. */
 import { Command, CommanderError } from "commander";
 import { addApplyCommands } from "./commands/apply.ts";
+import { addBackfillCommand } from "./commands/backfill.ts";
+import { addBackupCommands } from "./commands/backup.ts";
 import { addCatalogueCommands } from "./commands/catalogue.ts";
 import { addClientCommands } from "./commands/clients.ts";
 import { addConnectionCommands } from "./commands/connections.ts";
 import { addDeadLetterCommands } from "./commands/dead-letters.ts";
+import { addDoctorCommand } from "./commands/doctor.ts";
 import { addEventCommands } from "./commands/events.ts";
 import { addImportCommands } from "./commands/imports.ts";
 import { addInitCommand } from "./commands/init.ts";
+import { addJobCommands } from "./commands/jobs.ts";
 import { addLoginCommand } from "./commands/login.ts";
 import { addLookupCommands } from "./commands/lookups.ts";
 import { addPipelineCommands } from "./commands/pipelines.ts";
+import { addReplayCommand } from "./commands/replay-event.ts";
+import { addRestoreCommand } from "./commands/restore.ts";
 import { addRunCommand } from "./commands/run.ts";
 import { addSendCommands } from "./commands/send.ts";
+import { addSubscriptionCommands } from "./commands/subscriptions.ts";
+import { addTenantCommands } from "./commands/tenant.ts";
 import { addTestCommand } from "./commands/test.ts";
+import { addUsageCommand } from "./commands/usage.ts";
 import { Exit, type ExitCode, exitCodes, explain } from "./failure.ts";
 import { createReport } from "./output/report.ts";
 import { createOpenSession } from "./session.ts";
@@ -24,7 +33,21 @@ const GROUPS = [
   ["Pipelines:", [addApplyCommands, addPipelineCommands]],
   ["Data in:", [addSendCommands, addImportCommands]],
   ["What became of it:", [addEventCommands, addDeadLetterCommands]],
-  ["Around it:", [addCatalogueCommands, addConnectionCommands, addLookupCommands, addClientCommands, addLoginCommand]],
+  ["Again:", [addReplayCommand, addBackfillCommand, addJobCommands]],
+  [
+    "Around it:",
+    [
+      addCatalogueCommands,
+      addConnectionCommands,
+      addLookupCommands,
+      addClientCommands,
+      addSubscriptionCommands,
+      addTenantCommands,
+      addUsageCommand,
+      addLoginCommand,
+    ],
+  ],
+  ["The installation:", [addDoctorCommand, addBackupCommands, addRestoreCommand]],
 ] as const;
 
 /** Never rejects. `argv` is without the program's own name. */

@@ -4,6 +4,8 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { connect } from "@onedata/store";
+import { openTestDatabase } from "@onedata/store/testing";
 import { afterAll, describe, expect, it } from "vitest";
 import { callCli, readLines, spawnCli } from "./testing.ts";
 
@@ -69,6 +71,29 @@ describe("onedata run", () => {
     ]);
   });
 
+  it("reads a connection's table whose URL is given, checks it first, and says what to give without one", async () => {
+    await using database = await openTestDatabase();
+    const sql = connect(database.url, { max: 1, applicationName: "test" });
+    await sql`create table countries (code text primary key, name text)`;
+    await sql`insert into countries values ('NO', 'Norway')`;
+    await sql.end({ timeout: 5 });
+    const spec = (table: string): string =>
+      write(
+        `${table}.yaml`,
+        `name: p\nsteps:\n  - { id: country, use: enrich.lookup, with: { connection: shop, table: ${table}, on: code, take: [name] } }\ntests:\n  - { name: real, given: [{ code: "NO" }], expect: [{ code: "NO", name: Norway }] }\n`,
+      );
+    const given = ["--connection", `shop=${database.url}`];
+    const ran = await callCli(["run", spec("countries"), ...given, "--quiet"], { input: '{"code":"NO"}\n' });
+    expect(ran).toEqual({ code: 0, stdout: '{"code":"NO","name":"Norway"}\n', stderr: "" });
+    expect((await callCli(["test", spec("countries"), ...given])).code).toBe(0);
+    const wrong = await callCli(["run", spec("planets"), ...given]);
+    expect(wrong.code).toBe(1);
+    expect(wrong.stderr).toMatch(/\/steps\/0\/with\/table.*public\.planets does not exist/s);
+    const without = await callCli(["run", spec("countries")], { input: '{"code":"NO"}\n' });
+    expect(without.code).toBe(1);
+    expect(without.stderr).toMatch(/\/steps\/0\/with\/connection.*say --connection shop=postgres:\/\//s);
+  });
+
   it("rejects what the input schema refuses and what is no JSON, as the server would; --allow-dead ends with 0", async () => {
     const input = '{"id":1,"price":2,"quantity":3}\n{"id":2}\n{oops\n{"id":3,"price":-1,"quantity":3}\n';
     const failing = await spawnCli(["run", example("orders")], { input });
@@ -111,6 +136,22 @@ describe("onedata init and test", () => {
     expect((await spawnCli(["init", path])).code).toBe(0);
     expect(await spawnCli(["test", path])).toMatchObject({ code: 0, stdout: expect.stringContaining("2 tests, all passed") });
     expect(await spawnCli(["init", path])).toMatchObject({ code: 2, stderr: expect.stringContaining("is there already") });
+  });
+
+  it("says what to do with the cells of a CSV, which are texts, and what it says works", async () => {
+    const spec = join(folder, "cells.yaml");
+    await callCli(["init", spec]);
+    const input = "id,price,quantity\n1,2,3\n";
+    const refused = await callCli(["run", spec], { input });
+    expect(refused).toMatchObject({ code: 1, stdout: "", stderr: expect.stringMatching(/rejected[^]*every cell of CSV[^]*record\.cast/) });
+    // As the template says: no types, and its step `cast`.
+    const text = readFileSync(spec, "utf8");
+    const cast = text
+      .replace(/^ {4}properties:\n {6}price: .*\n {6}quantity: .*\n/m, "")
+      .replace(/^ {2}# (- id: cast)\n {2}# ( {2}use: .*)\n {2}# ( {2}with: .*)\n/m, "  $1\n  $2\n  $3\n");
+    const done = await callCli(["run", write("cells-cast.yaml", cast)], { input });
+    expect(done).toMatchObject({ code: 0, stderr: expect.not.stringContaining("record.cast") });
+    expect(readLines(done.stdout)).toEqual([{ id: 1, price: 2, quantity: 3, total: 6 }]);
   });
 
   it("shows what a failing test expected, and ends with 1", async () => {

@@ -8,11 +8,14 @@ import {
   DeadLetterServiceDefinition,
   EventServiceDefinition,
   ImportServiceDefinition,
+  JobServiceDefinition,
   LabServiceDefinition,
   LoadServiceDefinition,
   LookupServiceDefinition,
   PipelineServiceDefinition,
   readContract,
+  SubscriptionServiceDefinition,
+  SystemServiceDefinition,
   TenantServiceDefinition,
   TransformServiceDefinition,
 } from "@onedata/contracts";
@@ -39,6 +42,9 @@ export interface ControlWorld extends AsyncDisposable {
   readonly pipelines: Client<typeof PipelineServiceDefinition>;
   readonly events: Client<typeof EventServiceDefinition>;
   readonly deadLetters: Client<typeof DeadLetterServiceDefinition>;
+  readonly jobs: Client<typeof JobServiceDefinition>;
+  readonly subscriptions: Client<typeof SubscriptionServiceDefinition>;
+  readonly system: Client<typeof SystemServiceDefinition>;
   readonly imports: Client<typeof ImportServiceDefinition>;
   readonly catalog: Client<typeof CatalogServiceDefinition>;
   readonly connections: Client<typeof ConnectionServiceDefinition>;
@@ -54,7 +60,7 @@ export interface ControlWorld extends AsyncDisposable {
 
 /** A load service whose one table is `orders(id, total)`. */
 export type FakeLoad = { up: boolean; readonly secretsSeen: string[] };
-/** The platform's operations, when it is up. */
+/** The platform's operations, when it is up. The one table of connections is `countries(code, name)`, without an index. */
 export type FakeTransform = { up: boolean };
 
 const SECRET = "a mesh secret of some length";
@@ -80,6 +86,7 @@ export async function openControlWorld(): Promise<ControlWorld> {
     transform: [{ address: "inproc:transform", client: client(TransformServiceDefinition, "transform", "control") }],
     load: { address: "inproc:load", client: client(LoadServiceDefinition, "load", "control") },
     secretKey: TEST_SECRET_KEY,
+    allowedAddresses: ["127.0.0.1"],
     log: { warn: () => undefined },
   });
   const host = newHost();
@@ -93,6 +100,9 @@ export async function openControlWorld(): Promise<ControlWorld> {
     pipelines: client(PipelineServiceDefinition, "control", "gateway"),
     events: client(EventServiceDefinition, "control", "gateway"),
     deadLetters: client(DeadLetterServiceDefinition, "control", "gateway"),
+    jobs: client(JobServiceDefinition, "control", "gateway"),
+    subscriptions: client(SubscriptionServiceDefinition, "control", "gateway"),
+    system: client(SystemServiceDefinition, "control", "gateway"),
     imports: client(ImportServiceDefinition, "control", "gateway"),
     catalog: client(CatalogServiceDefinition, "control", "gateway"),
     connections: client(ConnectionServiceDefinition, "control", "gateway"),
@@ -143,6 +153,15 @@ function createTransform(transform: FakeTransform): Implementation<typeof Transf
       );
       return { results: results.flat().map(toResult) };
     },
+    async checkStep({ configJson, connection }) {
+      requireUp();
+      const { table }: { table: string } = JSON.parse(Buffer.from(configJson).toString("utf8"));
+      if (connection?.kind !== "postgres")
+        return { problems: [{ pointer: "/connection", code: "connection.unavailable", detail: "a lookup needs one of kind postgres" }] };
+      return table === "countries"
+        ? { problems: [{ pointer: "/column", code: "lookup.no_index", detail: "create an index", warning: true }] }
+        : { problems: [{ pointer: "/table", code: "config.invalid", detail: `table ${table} does not exist` }] };
+    },
   };
 }
 
@@ -163,6 +182,8 @@ const TABLE_SCHEMA = JSON.stringify({
   additionalProperties: false,
 });
 
+const URL_SCHEMA = JSON.stringify({ type: "object", required: ["url"], properties: { url: { type: "string" } }, additionalProperties: false });
+
 function addLoad(host: ReturnType<typeof createServiceHost>, load: FakeLoad): ReturnType<typeof createServiceHost> {
   const requireUp = (): void => {
     if (!load.up) throw new OneDataError("service.unavailable", "the load service is down");
@@ -175,14 +196,15 @@ function addLoad(host: ReturnType<typeof createServiceHost>, load: FakeLoad): Re
         version: "test",
         sinks: [
           { name: "postgres.upsert", title: "Upsert", doc: "", shape: "map", effects: "write", configSchema: TABLE_SCHEMA, needsConnection: true },
+          { name: "http.post", title: "Post", doc: "", shape: "map", effects: "write", configSchema: URL_SCHEMA },
         ],
       };
     },
     async checkSink({ configJson, connection }) {
       requireUp();
-      const config: { table: string } = JSON.parse(Buffer.from(configJson).toString("utf8"));
+      const config: { table?: string } = JSON.parse(Buffer.from(configJson).toString("utf8"));
       load.secretsSeen.push(Buffer.from(connection?.configJson ?? []).toString("utf8"));
-      return config.table === "orders"
+      return config.table === undefined || config.table === "orders"
         ? { problems: [] }
         : { problems: [{ pointer: toPointer(["table"]), code: "sink.table_missing", detail: `there is no table ${config.table}; create it` }] };
     },

@@ -14,19 +14,24 @@ describe("two tenants", () => {
   let event = "";
   let importId = "";
   let clientId = "";
+  let letter = "";
+  let job = "";
+  let subscription = "";
 
   beforeAll(async () => {
     world = await openControlWorld();
     const { ana, store } = world;
     const { tenantId } = ana.identity;
     await world.connections.putConnection(
-      { connection: "warehouse", kind: "postgres", config: { host: "db" }, secrets: { password: "s3cret" } },
+      { connection: "warehouse", kind: "postgres", config: { host: "db", database: "d", user: "u" }, secrets: { password: "s3cret" } },
       ana,
     );
     await world.lookups.putLookup({ lookup: "secret-places", content: Buffer.from("code,name\nNO,Norway\n"), mediaType: "text/csv" }, ana);
     await world.tenants.setVariables({ variables: { where: "hic-sunt" } }, ana);
     clientId = (await world.tenants.createClient({ name: "secret-bot", scopes: ["events:read"] }, ana)).clientId;
     await world.pipelines.applyPipeline({ pipeline: "secret-orders", document: SPEC, mediaType: "application/yaml" }, ana);
+    const subscribed = await world.subscriptions.createSubscription({ url: "https://93.184.216.34/secret-hook" }, ana);
+    subscription = subscribed.subscription?.id ?? "";
     const pipelineId = (await getPipeline(store.sql, tenantId, "secret-orders")).id;
     const [row] = await store.sql<
       { id: bigint }[]
@@ -53,6 +58,9 @@ describe("two tenants", () => {
         outputs: [{ sink: 0, ordinals: [0], payloads: ['{"card":"4711"}'] }],
       })),
     });
+    const { deadLetters } = await world.deadLetters.listDeadLetters({ fingerprint: "f" }, ana);
+    letter = deadLetters[0]?.id ?? "";
+    job = (await world.deadLetters.replayDeadLetters({ filter: { fingerprint: "f" }, reason: "secret-reason" }, ana)).id;
   });
   afterAll(() => world[Symbol.asyncDispose]());
 
@@ -66,6 +74,7 @@ describe("two tenants", () => {
     const { bo } = world;
     const pipeline = "secret-orders";
     const p = "pipeline.not_found";
+    const s = "subscription.not_found";
     return {
       "PipelineService.ApplyPipeline": {
         call: () => world.pipelines.applyPipeline({ pipeline, document: SPEC, mediaType: "application/yaml", dryRun: true, ifMatch: "x" }, bo),
@@ -89,12 +98,32 @@ describe("two tenants", () => {
       "EventService.TailEvents": { call: () => first(world.events.tailEvents({ pipeline }, bo)), code: p },
       "DeadLetterService.ListDeadLetters": { call: () => world.deadLetters.listDeadLetters({ fingerprint: "f" }, bo), hidden: true },
       "DeadLetterService.GroupDeadLetters": { call: () => world.deadLetters.groupDeadLetters({ pipeline }, bo), code: p },
+      "DeadLetterService.GetDeadLetter": { call: () => world.deadLetters.getDeadLetter({ deadLetter: letter }, bo), code: "deadletter.not_found" },
+      "DeadLetterService.ReplayDeadLetters": {
+        call: () => world.deadLetters.replayDeadLetters({ filter: { ids: [letter] } }, bo),
+        code: "deadletter.not_found",
+      },
+      "DeadLetterService.DiscardDeadLetters": {
+        call: () => world.deadLetters.discardDeadLetters({ filter: { pipeline }, reason: "spite" }, bo),
+        code: p,
+      },
+      "DeadLetterService.PreviewDeadLetters": {
+        call: () => world.deadLetters.previewDeadLetters({ filter: { fingerprint: "f" }, document: SPEC }, bo),
+        code: "deadletter.not_found",
+      },
+      "EventService.ReplayEvent": { call: () => world.events.replayEvent({ event, payload: "{}" }, bo), code: "event.not_found" },
+      "JobService.StartBackfill": { call: () => world.jobs.startBackfill({ pipeline, since: new Date(0) }, bo), code: p },
+      "JobService.GetJob": { call: () => world.jobs.getJob({ job }, bo), code: "job.not_found" },
+      "JobService.ListJobs": { call: () => world.jobs.listJobs({}, bo), hidden: true },
+      "JobService.CancelJob": { call: () => world.jobs.cancelJob({ job }, bo), code: "job.not_found" },
+      "JobService.WatchJob": { call: () => first(world.jobs.watchJob({ job }, bo)), code: "job.not_found" },
       "ImportService.GetImport": { call: () => world.imports.getImport({ import: importId }, bo), code: "import.not_found" },
       "ImportService.ListImports": { call: () => world.imports.listImports({}, bo), hidden: true },
       "ImportService.CancelImport": { call: () => world.imports.cancelImport({ import: importId }, bo), code: "import.not_found" },
+      "ImportService.ResumeImport": { call: () => world.imports.resumeImport({ import: importId }, bo), code: "import.not_found" },
       "ImportService.ListRejects": { call: () => first(world.imports.listRejects({ import: importId }, bo)), code: "import.not_found" },
       "ConnectionService.PutConnection": {
-        call: () => world.connections.putConnection({ connection: "mine", kind: "http", config: {} }, bo),
+        call: () => world.connections.putConnection({ connection: "mine", kind: "http", config: { baseUrl: "https://example.com" } }, bo),
         hidden: true,
       },
       "ConnectionService.GetConnection": {
@@ -127,7 +156,28 @@ describe("two tenants", () => {
       },
       "TenantService.ListClients": { call: () => world.tenants.listClients({}, bo), hidden: true },
       "TenantService.RevokeClient": { call: () => world.tenants.revokeClient({ clientId }, bo), code: "client.not_found" },
+      "TenantService.SetRetention": { call: () => world.tenants.setRetention({ retention: { eventsDays: 3 } }, bo), hidden: true },
+      "TenantService.GetUsage": { call: () => world.tenants.getUsage({}, bo), hidden: true },
+      "TenantService.EraseTenant": { call: () => world.tenants.eraseTenant({ tenant: "first", confirm: "first" }, bo), code: "auth.scope_missing" },
       "TenantService.ListAudit": { call: () => world.tenants.listAudit({}, bo), hidden: true },
+      "SubscriptionService.CreateSubscription": {
+        call: () => world.subscriptions.createSubscription({ url: "https://93.184.216.34/", pipelines: [pipeline] }, bo),
+        code: p,
+      },
+      "SubscriptionService.GetSubscription": { call: () => world.subscriptions.getSubscription({ subscription }, bo), code: s },
+      "SubscriptionService.ListSubscriptions": { call: () => world.subscriptions.listSubscriptions({}, bo), hidden: true },
+      "SubscriptionService.UpdateSubscription": {
+        call: () => world.subscriptions.updateSubscription({ subscription, url: "https://93.184.216.34/" }, bo),
+        code: s,
+      },
+      "SubscriptionService.DeleteSubscription": { call: () => world.subscriptions.deleteSubscription({ subscription }, bo), code: s },
+      "SubscriptionService.RotateSubscriptionSecret": {
+        call: () => world.subscriptions.rotateSubscriptionSecret({ subscription }, bo),
+        code: s,
+      },
+      "SubscriptionService.TestSubscription": { call: () => world.subscriptions.testSubscription({ subscription }, bo), code: s },
+      "SubscriptionService.ListDeliveries": { call: () => world.subscriptions.listDeliveries({ subscription }, bo), code: s },
+      "SystemService.Diagnose": { call: () => world.system.diagnose({}, bo), code: "auth.scope_missing" },
       "CatalogService.ListOperations": { call: () => world.catalog.listOperations({}, bo), hidden: true },
       "CatalogService.GetOperation": { call: () => world.catalog.getOperation({ operation: "first.secret" }, bo), code: "operation.not_found" },
     };

@@ -34,6 +34,7 @@ function createService(): { clients: ServiceClients; state: { down: boolean } } 
   const decode = (bytes: Uint8Array): { v: number } => JSON.parse(new TextDecoder().decode(bytes));
   const client: TransformClient = {
     describe: () => Promise.reject(new Error("not asked")),
+    checkStep: () => Promise.reject(new Error("not asked")),
     async apply(request) {
       if (state.down) throw new OneDataError("service.unavailable", "connection refused");
       return {

@@ -8,7 +8,7 @@ const groupOf = (inputSchema: Json | undefined) => {
   return { pipeline: "p", version: 1, tenant: "1", plan, events: [] };
 };
 const event = (json: string, unchecked: boolean): RunEvent => ({
-  source: { batchId: 1n, n: 0, generation: 0 },
+  source: { batchId: 1n, seq: 1n, n: 0, generation: 0 },
   json: new TextEncoder().encode(json),
   timeUnixNanos: 0n,
   ...(unchecked ? { unchecked: true } : {}),

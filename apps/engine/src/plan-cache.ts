@@ -1,5 +1,5 @@
 /** Plans in memory: versions are immutable. Bounded; the least recently used goes first. */
-import type { PipelineId, Plan } from "@onedata/core";
+import { keepNewest, type PipelineId, type Plan } from "@onedata/core";
 import { parseJson } from "@onedata/formats";
 import { loadPlans, type Store } from "@onedata/store";
 
@@ -16,14 +16,7 @@ export const versionKey = (pipelineId: PipelineId, version: number): string => `
 
 export function createPlanCache(store: Store): PlanCache {
   const cache = new Map<string, PlannedVersion>();
-  const keep = (key: string, planned: PlannedVersion): void => {
-    cache.delete(key);
-    cache.set(key, planned);
-    for (const oldest of cache.keys()) {
-      if (cache.size <= MAX_PLANS) break;
-      cache.delete(oldest);
-    }
-  };
+  const keep = (key: string, planned: PlannedVersion): void => keepNewest(cache, key, planned, MAX_PLANS);
   return {
     async load(versions) {
       const wanted = new Map(versions.map((v) => [versionKey(v.pipelineId, v.version), v]));

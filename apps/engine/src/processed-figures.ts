@@ -3,7 +3,7 @@
 import type { PipelineId } from "@onedata/core";
 import { sleep } from "@onedata/mesh";
 import { addProcessed, type CompletedBatch, type PipelineCounts, type Store } from "@onedata/store";
-import type { EngineLog } from "./perform-run.ts";
+import type { EngineLog } from "./engine-log.ts";
 
 const FLUSH_EVERY_MS = 1_000;
 

@@ -2,7 +2,7 @@
  * The platform's own load service: the sinks of `libs/sinks` behind the notation for teams.
  * Invariants: exactly one result per record; a fault of one group is an outcome of its records, never of its neighbours'; no secret of a connection is logged or answered.
  */
-import type { LoadServiceDefinition, loadV1, transformV1 } from "@onedata/contracts";
+import { type LoadServiceDefinition, loadV1, type transformV1 } from "@onedata/contracts";
 import { isJsonObject, type JsonObject, OneDataError } from "@onedata/core";
 import { parseJson } from "@onedata/formats";
 import { type Implementation, type Logger, toOperation } from "@onedata/mesh";
@@ -15,6 +15,8 @@ export type LoadDeps = {
   readonly allowPlatformDatabase?: boolean;
   /** Private host names, addresses or CIDR ranges that HTTP sinks may reach. */
   readonly allowedAddresses?: readonly string[];
+  /** The same for databases; absent = any address. */
+  readonly allowedDatabaseAddresses?: readonly string[];
 };
 
 export interface LoadService extends AsyncDisposable {
@@ -23,18 +25,12 @@ export interface LoadService extends AsyncDisposable {
 
 export const LOAD = "load";
 
-/** The operator's list as text: entries separated by commas. */
-export const readAddressList = (text: string): string[] =>
-  text
-    .split(",")
-    .map((entry) => entry.trim())
-    .filter((entry) => entry !== "");
-
 export function createLoadService(deps: LoadDeps = {}): LoadService {
   const sinks = createSinks({
     postgres: {
       ...(deps.platformDatabaseUrl === undefined ? {} : { platformDatabase: identityOfUrl(deps.platformDatabaseUrl) }),
       allowPlatformDatabase: deps.allowPlatformDatabase ?? false,
+      ...(deps.allowedDatabaseAddresses === undefined ? {} : { allowedAddresses: deps.allowedDatabaseAddresses }),
     },
     http: { allowedAddresses: deps.allowedAddresses ?? [] },
   });
@@ -63,8 +59,13 @@ function implement(sinks: Sinks, log: Logger | undefined): Implementation<typeof
       }
       const outcomes = await sinks.write(groups, { installation: request.installation, runId: request.runId, signal });
       for (const [n, outcome] of outcomes) results.push(toResult(n, outcome));
-      const failed = [...outcomes.values()].find((outcome) => outcome.kind === "failed" && outcome.retryable);
-      if (failed?.kind === "failed") log?.warn("a sink is away", { runId: request.runId, code: failed.code, message: failed.message });
+      const failed = [...outcomes.values()].find((outcome) => outcome.kind === "failed" && outcome.retryable && outcome.blame !== "none");
+      if (failed?.kind === "failed")
+        log?.warn(failed.blame === undefined ? "a sink is away" : "a sink failed", {
+          runId: request.runId,
+          code: failed.code,
+          message: failed.message,
+        });
       return { results };
     },
 
@@ -111,7 +112,7 @@ function toGroup(group: loadV1.WriteGroup): SinkGroup {
 /** Without its source an effect could not be told from another one. */
 function toSource(source: loadV1.SourceEvent | undefined): SourceEvent {
   if (source === undefined) throw new OneDataError("request.invalid", "a record of Write names no source event");
-  return { batchId: source.batchId, n: source.n, generation: source.generation };
+  return { batchId: source.batchId, seq: source.seq, n: source.n, generation: source.generation };
 }
 
 function toConnection(connection: transformV1.Connection | undefined): ConnectionConfig | undefined {
@@ -134,6 +135,8 @@ function readObject(bytes: Uint8Array, what: string): JsonObject {
 
 const toText = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
 
+const BLAME = { unclear: loadV1.Blame.UNCLEAR, none: loadV1.Blame.NONE } as const;
+
 type WriteResultInit = { n: number; outcome: NonNullable<loadV1.WriteResult["outcome"]> };
 
 function toResult(n: number, outcome: WriteOutcome): WriteResultInit {
@@ -143,8 +146,14 @@ function toResult(n: number, outcome: WriteOutcome): WriteResultInit {
     case "duplicate":
       return { n, outcome: { $case: "duplicate", value: {} } };
     case "failed": {
-      const { code, message, retryable } = outcome;
-      return { n, outcome: { $case: "failed", value: { code, message, retryable, retryAfter: undefined } } };
+      const { code, message, retryable, blame } = outcome;
+      return {
+        n,
+        outcome: {
+          $case: "failed",
+          value: { code, message, retryable, retryAfter: undefined, ...(blame === undefined ? {} : { blame: BLAME[blame] }) },
+        },
+      };
     }
   }
 }

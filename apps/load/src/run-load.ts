@@ -4,10 +4,20 @@
  */
 import { LoadServiceDefinition } from "@onedata/contracts";
 import { OneDataError } from "@onedata/core";
-import { bySharedSecret, type ConfigOf, createServiceHost, type Logger, listen, setting } from "@onedata/mesh";
+import {
+  bySharedSecret,
+  type ConfigOf,
+  createServiceHost,
+  type Logger,
+  listen,
+  openProcessTelemetry,
+  setting,
+  telemetrySettings,
+} from "@onedata/mesh";
+import { readAddressList } from "@onedata/sinks";
 import { openStore } from "@onedata/store";
 import { createExportRunner } from "./export/export-runner.ts";
-import { createLoadService, readAddressList } from "./load-service.ts";
+import { createLoadService } from "./load-service.ts";
 
 export const loadSchema = {
   database: setting.secret({
@@ -21,7 +31,12 @@ export const loadSchema = {
   }),
   meshSecret: setting.secret({ doc: "shared by all workloads of an installation", minLength: 16 }),
   allowPlatformDatabase: setting.flag({ doc: "lets connections reach the platform's own database", default: false }),
+  allowedDatabaseAddresses: setting.text({
+    doc: "hosts, addresses or CIDR ranges beside the public internet that connections to databases may reach, separated by commas; `private` = all private and loopback ones",
+    default: "",
+  }),
   allowedAddresses: setting.text({ doc: "private hosts, addresses or CIDR ranges that HTTP sinks may reach, separated by commas", default: "" }),
+  ...telemetrySettings,
 };
 
 export async function runLoad(config: ConfigOf<typeof loadSchema>, log: Logger, signal: AbortSignal): Promise<void> {
@@ -29,15 +44,18 @@ export async function runLoad(config: ConfigOf<typeof loadSchema>, log: Logger, 
     throw new OneDataError("config.problems", "`exports` is given without `database`: there is nothing to read the files' contents from");
   if (config.database === "" && !config.allowPlatformDatabase)
     log.warn("no `database` is given: connections are not kept from the platform's own database");
+  await using telemetry = await openProcessTelemetry(config, log);
   await using load = createLoadService({
     log,
     allowPlatformDatabase: config.allowPlatformDatabase,
     allowedAddresses: readAddressList(config.allowedAddresses),
+    allowedDatabaseAddresses: readAddressList(config.allowedDatabaseAddresses),
     ...(config.database === "" ? {} : { platformDatabaseUrl: config.database }),
   });
   const host = createServiceHost({
     authenticate: bySharedSecret(config.meshSecret),
     onInternalError: (error, at) => log.error("unexpected error", { ...at, error }),
+    tracer: telemetry.tracing("load")?.tracer,
   }).add(LoadServiceDefinition, load.implementation);
   await using listening = await listen(host, config.listen);
   log.info("ready", { address: listening.address });

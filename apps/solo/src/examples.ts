@@ -4,7 +4,7 @@ import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { LookupServiceDefinition, PipelineServiceDefinition } from "@onedata/contracts";
 import { OneDataError } from "@onedata/core";
-import type { Client, Identity, Logger } from "@onedata/mesh";
+import { type Client, type Identity, type Logger, sleep } from "@onedata/mesh";
 
 const FOLDER = fileURLToPath(new URL("../../../examples", import.meta.url));
 
@@ -13,10 +13,16 @@ export type ExamplePorts = {
   readonly lookups: Client<typeof LookupServiceDefinition>;
   readonly identity: Identity;
   readonly log: Logger;
+  readonly signal: AbortSignal;
 };
 
+/** Services start beside control: on a busy machine it hears only after a while what they can do. */
+const SERVICES_START_MS = 60_000;
+const LOOK_MS = 500;
+
 /** A broken example is logged, never fatal: the product runs without it. */
-export async function applyExamples({ pipelines, lookups, identity, log }: ExamplePorts): Promise<void> {
+export async function applyExamples({ pipelines, lookups, identity, log, signal }: ExamplePorts): Promise<void> {
+  const endMs = performance.now() + SERVICES_START_MS;
   const known = new Set((await pipelines.listPipelines({ pageSize: 1000 }, { identity })).pipelines.map(({ name }) => name));
   const lists = new Set((await lookups.listLookups({}, { identity })).lookups.map(({ name }) => name));
   for (const file of filesOf("lookups", ".csv")) {
@@ -27,9 +33,19 @@ export async function applyExamples({ pipelines, lookups, identity, log }: Examp
   for (const file of filesOf(".", ".yaml")) {
     const pipeline = basename(file, ".yaml");
     if (known.has(pipeline)) continue;
-    await attempt(`pipeline ${pipeline}`, log, () =>
-      pipelines.applyPipeline({ pipeline, document: readFileSync(file, "utf8"), mediaType: "application/yaml" }, { identity }),
-    );
+    const apply = async (): Promise<void> => {
+      while (!signal.aborted) {
+        try {
+          await pipelines.applyPipeline({ pipeline, document: readFileSync(file, "utf8"), mediaType: "application/yaml" }, { identity });
+          return;
+        } catch (error) {
+          const isStarting = OneDataError.from(error).violations.some(({ code }) => code === "spec.unknown_operation");
+          if (!isStarting || performance.now() > endMs) throw error;
+          await sleep(LOOK_MS, signal);
+        }
+      }
+    };
+    await attempt(`pipeline ${pipeline}`, log, apply);
   }
 }
 

@@ -35,6 +35,7 @@ export async function connectWarehouse(serverUrl: string, sql: Store["sql"], ten
     sql,
     tenantId,
     { name: "solo" },
-    { name: "warehouse", kind: "postgres", config: JSON.stringify(config), secrets: { password }, box },
+    // All its secrets are given: none is kept, for nobody.
+    { name: "warehouse", kind: "postgres", config: JSON.stringify(config), secrets: { password }, box, audienceOf: () => undefined },
   );
 }

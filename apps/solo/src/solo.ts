@@ -14,31 +14,57 @@ import {
   TransformServiceDefinition,
 } from "@onedata/contracts";
 import { createControl } from "@onedata/control";
-import { createConnectionReader, createEngine } from "@onedata/engine";
-import { createFacade, createGateway } from "@onedata/gateway";
+import { createConnectionReader, createEngine, openEngineBroker } from "@onedata/engine";
+import { createFacade, createGateway, type DiskSettings, toDiskOptions } from "@onedata/gateway";
 import { createExportRunner, createLoadService, readAddressList } from "@onedata/load";
-import { aborted, bySharedSecret, createClient, createInprocDirectory, createServiceHost, type Logger, openTransport } from "@onedata/mesh";
-import { listenForWakes, migrate, openEmbeddedPostgres, openStore, openWaker, readInstallationId, sweep } from "@onedata/store";
+import {
+  aborted,
+  bySharedSecret,
+  createClient,
+  createInprocDirectory,
+  createServiceHost,
+  type Logger,
+  openProcessTelemetry,
+  openTransport,
+  type TelemetrySettings,
+} from "@onedata/mesh";
+import {
+  keepEmbeddedRunning,
+  listenForWakes,
+  lockHome,
+  migrate,
+  openGuardedPostgres,
+  openStore,
+  openWaker,
+  readInstallationId,
+  sweep,
+} from "@onedata/store";
 import { createSecretBox } from "@onedata/store/control";
 import { createPlatformDatabase } from "./databases.ts";
 import { applyExamples } from "./examples.ts";
 import { allScopes, connectWarehouse, openFirstClient } from "./first-client.ts";
 import { type ClientFile, Home } from "./home.ts";
-import { lockHome } from "./home-lock.ts";
 
-export type SoloOptions = {
-  readonly home: string;
-  /** 0 takes any free one. */
-  readonly port: number;
-  /** `embedded:` or `postgres://…` of an empty or an own database. */
-  readonly database: string;
-  readonly examples: boolean;
-  /** Private hosts, addresses or CIDR ranges that HTTP sinks may reach, separated by commas. */
-  readonly allowedAddresses: string;
-  readonly log: Logger;
-  /** Told when it is ready. */
-  readonly onReady: (ready: SoloReady) => void;
-};
+export type SoloOptions = Omit<DiskSettings, "databaseFolder"> &
+  TelemetrySettings & {
+    readonly home: string;
+    /** 0 takes any free one. */
+    readonly port: number;
+    /** `embedded:` or `postgres://…` of an empty or an own database. */
+    readonly database: string;
+    /** `none:`, or the address of a broker. */
+    readonly broker: string;
+    readonly examples: boolean;
+    /** Private hosts, addresses or CIDR ranges that HTTP sinks and webhooks may reach, separated by commas. */
+    readonly allowedAddresses: string;
+    readonly allowedDatabaseAddresses: string;
+    /** The operator's maximum for tenants. */
+    readonly retentionDays: number;
+    readonly deadLetterRetentionDays: number;
+    readonly log: Logger;
+    /** Told when it is ready. */
+    readonly onReady: (ready: SoloReady) => void;
+  };
 
 export type SoloReady = { readonly url: string; readonly client: ClientFile; readonly home: string; readonly isFirstStart: boolean };
 
@@ -53,12 +79,14 @@ export async function runSolo(options: SoloOptions, signal: AbortSignal): Promis
   await using stack = new Stack();
   stack.use(lockHome(options.home));
   const home = new Home(options.home);
-  const embedded =
-    options.database === "embedded:"
-      ? stack.use(await openEmbeddedPostgres({ dataDir: join(options.home, "postgres"), log: (message) => log.warn(message) }))
-      : undefined;
+  const warn = (message: string): void => log.warn(message);
+  const telemetry = stack.use(await openProcessTelemetry(options, log));
+  const tracerOf = (service: string) => telemetry.tracing(service)?.tracer;
+  const server = { dataDir: join(options.home, "postgres"), log: warn };
+  const embedded = options.database === "embedded:" ? stack.use(await openGuardedPostgres(server)) : undefined;
+  if (embedded !== undefined) stack.use(keepEmbeddedRunning(embedded, server, warn));
   const databaseUrl = embedded === undefined ? options.database : await createPlatformDatabase(embedded.url);
-  await migrate(databaseUrl);
+  await migrate(databaseUrl, { onApplied: (name) => log.info(`migrated: ${name}`), onWait: (message) => log.warn(message) });
   const store = stack.use(openStore(databaseUrl, { applicationName: "onedata-solo" }));
   await sweep(store.sql);
 
@@ -69,24 +97,38 @@ export async function runSolo(options: SoloOptions, signal: AbortSignal): Promis
   const authenticate = bySharedSecret(meshSecret);
   const onInternalError = (error: unknown, at: { readonly path: string; readonly instance: string }): void =>
     log.error("unexpected error", { ...at, error });
-  const workers = { transform: { module: TRANSFORM_WORKER, data: { databaseUrl, meshSecret } } };
+  const allowedDatabaseAddresses = readAddressList(options.allowedDatabaseAddresses);
+  const { otlp, traceRatio } = options;
+  const workers = {
+    transform: { module: TRANSFORM_WORKER, data: { databaseUrl, meshSecret, allowedDatabaseAddresses, telemetry: { otlp, traceRatio } } },
+  };
   const open = async (address: string) => stack.use(await openTransport(address, { directory, workers }));
   const transform = await open("worker:transform");
   const [load, control, capture] = [await open("inproc:load"), await open("inproc:control"), await open("inproc:capture")];
-  const mesh = (caller: string) => ({ caller, meshSecret });
+  const mesh = (caller: string) => ({ caller, meshSecret, tracer: tracerOf(caller) });
+  const hostOf = (service: string) => createServiceHost({ authenticate, onInternalError, tracer: tracerOf(service) });
 
   const loadService = stack.use(
-    createLoadService({ log, platformDatabaseUrl: databaseUrl, allowedAddresses: readAddressList(options.allowedAddresses) }),
+    createLoadService({
+      log,
+      platformDatabaseUrl: databaseUrl,
+      allowedAddresses: readAddressList(options.allowedAddresses),
+      allowedDatabaseAddresses,
+    }),
   );
-  stack.use(directory.serve("load", createServiceHost({ authenticate, onInternalError }).add(LoadServiceDefinition, loadService.implementation)));
+  stack.use(directory.serve("load", hostOf("load").add(LoadServiceDefinition, loadService.implementation)));
   const controlMachine = createControl({
     store,
     secretKey,
+    retention: { eventsDays: options.retentionDays, deadLettersDays: options.deadLetterRetentionDays },
+    databaseFolder: embedded?.dataDir,
+    allowedAddresses: readAddressList(options.allowedAddresses),
+    allowedDatabaseAddresses,
     log,
     transform: [{ address: transform.address, client: createClient(TransformServiceDefinition, transform, mesh("control")) }],
     load: { address: load.address, client: createClient(LoadServiceDefinition, load, mesh("control")) },
   });
-  const controlHost = createServiceHost({ authenticate, onInternalError });
+  const controlHost = hostOf("control");
   controlMachine.addTo(controlHost);
   stack.use(directory.serve("control", controlHost));
 
@@ -94,6 +136,8 @@ export async function runSolo(options: SoloOptions, signal: AbortSignal): Promis
     transform: createClient(TransformServiceDefinition, transform, mesh("engine")),
     load: createClient(LoadServiceDefinition, load, mesh("engine")),
   };
+  const broker = await openEngineBroker(options.broker, databaseUrl);
+  if (broker !== undefined) stack.use(broker);
   const engine = createEngine({
     store,
     installation: await readInstallationId(store.sql),
@@ -104,6 +148,8 @@ export async function runSolo(options: SoloOptions, signal: AbortSignal): Promis
     },
     connection: createConnectionReader(store.sql, box, () => performance.now()),
     listen: (wake) => listenForWakes(databaseUrl, wake),
+    broker,
+    tracer: tracerOf("engine"),
   });
   const waker = stack.use(openWaker(databaseUrl));
   const gateway = createGateway({
@@ -112,13 +158,15 @@ export async function runSolo(options: SoloOptions, signal: AbortSignal): Promis
     log,
     listen: { host: "127.0.0.1", port: options.port },
     wake: () => waker.wake(),
+    disk: toDiskOptions({ ...options, databaseFolder: embedded?.dataDir }),
     facade: createFacade({
       transportOf: (service) => (service === CaptureServiceDefinition.fullName ? capture : control),
       client: mesh("gateway"),
       log,
     }),
+    tracing: telemetry.tracing("gateway"),
   });
-  stack.use(directory.serve("capture", createServiceHost({ authenticate, onInternalError }).add(CaptureServiceDefinition, gateway.captureService)));
+  stack.use(directory.serve("capture", hostOf("gateway").add(CaptureServiceDefinition, gateway.captureService)));
 
   const exporter = createExportRunner({ store, folder: join(options.home, "exports"), log, clock: { now: () => Date.now() } });
   const stops = { gateway: new AbortController(), rest: new AbortController(), exporter: new AbortController() };
@@ -140,30 +188,18 @@ export async function runSolo(options: SoloOptions, signal: AbortSignal): Promis
     if (options.examples) {
       if (isNew && embedded !== undefined) await connectWarehouse(embedded.url, store.sql, tenantId, box);
       const identity = { tenantId, principal: "solo", scopes: allScopes() };
-      await waitForService(() => engineClients.transform.describe({}), log);
       await applyExamples({
         pipelines: createClient(PipelineServiceDefinition, control, mesh("gateway")),
         lookups: createClient(LookupServiceDefinition, control, mesh("gateway")),
         identity,
         log,
+        signal,
       });
     }
     options.onReady({ url: address.url, client, home: options.home, isFirstStart: isNew });
     await Promise.race([aborted(signal), serving, ...machines]);
   } finally {
     await stopAll();
-  }
-}
-
-/** A worker that starts from source on a busy machine takes some seconds. */
-async function waitForService(describe: () => Promise<unknown>, log: Logger): Promise<void> {
-  for (let tries = 0; tries < 20; tries++) {
-    try {
-      await describe();
-      return;
-    } catch (error) {
-      log.debug("the transform service is not up yet", { error });
-    }
   }
 }
 

@@ -14,7 +14,7 @@ import { verifyToken } from "./token.ts";
 
 export interface Authenticator {
   /** Throws or rejects with `auth.unauthenticated`. */
-  authenticate(request: IncomingMessage): Principal | Promise<Principal>;
+  authenticate(request: Pick<IncomingMessage, "headers">): Principal | Promise<Principal>;
 }
 
 type Entry = { readonly known: Known; readonly scopes: readonly string[]; readonly expiresAtMs: number; revision: number; principal: Principal };

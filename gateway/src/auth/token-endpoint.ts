@@ -4,6 +4,7 @@
  * Kong refuses plain HTTP here; this endpoint leaves transport security to whoever binds the port.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { textProblem } from "@onedata/contracts";
 import { OneDataError } from "@onedata/core";
 import { verifySecret } from "@onedata/store/control";
 import { readBodyAsync } from "../http/body.ts";
@@ -48,7 +49,7 @@ export function createTokenEndpoint(key: Buffer, directory: Directory): TokenEnd
     const basic = readBasic(request.headers.authorization);
     const clientId = basic?.id ?? parameters.get("client_id");
     const secret = basic?.secret ?? parameters.get("client_secret");
-    const known = typeof clientId === "string" && clientId !== "" && clientId.length <= 255 ? await directory.bySubject(clientId) : undefined;
+    const known = typeof clientId === "string" && mayBeKnown(clientId) ? await directory.bySubject(clientId) : undefined;
     const row = known?.row;
     if (row?.secretHash === undefined) return refuse("invalid_client", "Invalid client authentication");
     const right = typeof secret === "string" && secret.length <= 1024 && (await verify(secret, row.secretHash));
@@ -71,6 +72,9 @@ export function createTokenEndpoint(key: Buffer, directory: Directory): TokenEnd
     return { status: 200, body: { access_token: token, token_type: "bearer", expires_in: TOKEN_LIFE_SECONDS } };
   }
 }
+
+/** Text that cannot be stored names no client, and the database would refuse to look for it. */
+const mayBeKnown = (clientId: string): boolean => clientId !== "" && clientId.length <= 255 && textProblem(clientId) === undefined;
 
 const refuse = (error: string, description: string): Answer => ({ status: 400, body: { error, error_description: description } });
 

@@ -26,7 +26,12 @@ export function createCaptureService(capture: Capture, waits: Waits): Implementa
       if (result === undefined || result instanceof OneDataError) throw result ?? new OneDataError("internal", "the writer gave no answer");
       const id = formatEventId(result.id);
       if (waitSeconds === 0) return { id, duplicate: result.duplicate, state: "waiting" };
-      const state = await waits.wait({ ...result.id, outputsSink: undefined }, Math.min(waitSeconds, MAX_WAIT_SECONDS) * 1000, context.signal);
+      const state = await waits.wait(
+        context.tenantId,
+        { ...result.id, outputsSink: undefined },
+        Math.min(waitSeconds, MAX_WAIT_SECONDS) * 1000,
+        context.signal,
+      );
       return { id, duplicate: result.duplicate, state: state?.state ?? "waiting", verdict: state?.verdict ?? "" };
     },
 

@@ -37,7 +37,7 @@ describe("POST /v1/pipelines/{pipeline}/events", () => {
     const made = await idOf(
       await postEvent(world.first.url, client, pipeline, "1", { traceparent: "00-00000000000000000000000000000000-b7ad6b7169203331-01" }),
     );
-    expect((await stored(made))?.trace?.toString("hex")).toMatch(/^(?!0{32})[0-9a-f]{48}01$/);
+    expect((await stored(made))?.trace?.toString("hex")).toMatch(/^(?!0{32})[0-9a-f]{48}00$/);
   });
 
   it("captures other media types in an envelope", async () => {
@@ -103,6 +103,18 @@ describe("POST /v1/pipelines/{pipeline}/events", () => {
     expect((await postEvent(world.first.url, client, paused.name, "1")).status).toBe(202);
   });
 
+  it("says of a pipeline without an active version that one must be activated", async () => {
+    const inactive = await makePipeline(world, client);
+    await world.store.sql`update onedata.pipelines set active_version = null where id = ${inactive.pipelineId}`;
+    const refused = await postEvent(world.first.url, client, inactive.name, "1");
+    expect([refused.status, await refused.json()]).toMatchObject([
+      409,
+      { code: "pipeline.conflict", detail: expect.stringContaining(`POST /v1/pipelines/${inactive.name}:activate`) },
+    ]);
+    await world.store.sql`update onedata.pipelines set active_version = 1 where id = ${inactive.pipelineId}`;
+    expect((await postEvent(world.first.url, client, inactive.name, "1")).status).toBe(202);
+  });
+
   it("shows one tenant nothing of another", async () => {
     const other = await world.signIn();
     const response = await postEvent(world.first.url, other, pipeline, "1");
@@ -151,6 +163,11 @@ describe("POST /v1/pipelines/{pipeline}/events", () => {
     const fresh = await world.openGateway();
     const statuses = await Promise.all(Array.from({ length: 150 }, async () => (await postEvent(fresh.url, client, pipeline, "1")).status));
     expect(new Set(statuses)).toEqual(new Set([202]));
+  });
+
+  it("refuses a query parameter, since it takes none", async () => {
+    const answer = await fetch(`${world.first.url}/v1/pipelines/${pipeline}/events?wait=5`, { method: "POST", body: "1", headers: client.headers });
+    expect([answer.status, await answer.json()]).toMatchObject([400, { code: "request.invalid", errors: [{ pointer: "/wait", code: "unknown" }] }]);
   });
 
   it("answers 429 with Retry-After above the tenant's rate, and above its backlog", async () => {

@@ -7,6 +7,7 @@
 import { type BatchId, type EventId, OneDataError, type TenantId } from "@onedata/core";
 import { checkJsonBytes, HARD_MAX_RECORD_BYTES } from "@onedata/formats";
 import type { CaptureEvent, CaptureOutcome, CaptureTarget } from "@onedata/store";
+import type { DiskGuard } from "./disk-guard.ts";
 import { toEnvelope } from "./envelope.ts";
 import { type CapturePipeline, type Pipelines, toOrderingKey } from "./pipelines.ts";
 import type { Quotas } from "./quotas.ts";
@@ -39,6 +40,7 @@ export interface Capture {
 export type CaptureOptions = {
   readonly pipelines: Pipelines;
   readonly quotas: Quotas;
+  readonly disk: DiskGuard;
   readonly writer: CaptureWriter;
   readonly maxEventBytes: number;
 };
@@ -58,7 +60,7 @@ type Call = {
   tries: number;
 };
 
-export function createCapture({ pipelines, quotas, writer, maxEventBytes }: CaptureOptions): Capture {
+export function createCapture({ pipelines, quotas, disk, writer, maxEventBytes }: CaptureOptions): Capture {
   const limits = { maxBytes: Math.min(maxEventBytes, HARD_MAX_RECORD_BYTES), maxDepth: MAX_DEPTH };
 
   function start(call: Call): void {
@@ -109,6 +111,7 @@ export function createCapture({ pipelines, quotas, writer, maxEventBytes }: Capt
       return;
     }
     if (call.tries === 0) quotas.admit(call.tenantId, events.length, bytes);
+    disk.admit(bytes);
     const target: CaptureTarget = {
       tenantId: call.tenantId,
       pipelineId: pipeline.pipelineId,

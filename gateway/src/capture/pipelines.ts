@@ -8,6 +8,7 @@ import { parseJson } from "@onedata/formats";
 import { compileExpression, compileSchema, type Expression, type SchemaCheck } from "@onedata/operations";
 import type { CapturePipelineRecord } from "@onedata/store";
 import type { Log } from "../http/seam.ts";
+import type { Share } from "../shares/share.ts";
 
 export type CapturePipeline = {
   readonly tenantId: TenantId;
@@ -27,7 +28,7 @@ export interface PipelineStore {
 }
 
 export interface Pipelines {
-  /** Synchronous when known. Throws or rejects with `pipeline.not_found` or `pipeline.deleting`. */
+  /** Synchronous when known. Throws or rejects with `pipeline.not_found`, `pipeline.deleting` or `pipeline.conflict` (no version is active). */
   get(tenantId: TenantId, name: string): CapturePipeline | Promise<CapturePipeline>;
   forget(tenantId: TenantId, name: string): void;
   /** Drops what has changed. */
@@ -37,9 +38,8 @@ export interface Pipelines {
 type Entry = { readonly pipeline: CapturePipeline; readonly stamp: string };
 
 const MAX_PIPELINES = 20_000;
-const MAX_LOOKUPS = 64;
 
-export function createPipelines(store: PipelineStore, log: Log): Pipelines {
+export function createPipelines(store: PipelineStore, lookups: Share, log: Log): Pipelines {
   const tenants = new Map<TenantId, Map<string, Entry>>();
   const loading = new Map<string, Promise<CapturePipeline>>();
   let size = 0;
@@ -49,8 +49,13 @@ export function createPipelines(store: PipelineStore, log: Log): Pipelines {
   };
   const load = async (tenantId: TenantId, name: string): Promise<CapturePipeline> => {
     const record = await store.find(tenantId, name);
-    if (record === undefined || record.activeVersion === undefined) throw notFound(name);
+    if (record === undefined) throw notFound(name);
     if (record.state === "deleting") throw new OneDataError("pipeline.deleting", `the pipeline ${name} is being deleted and takes no more events`);
+    if (record.activeVersion === undefined)
+      throw new OneDataError(
+        "pipeline.conflict",
+        `the pipeline ${name} has no active version, so it takes no events yet: activate one with POST /v1/pipelines/${name}:activate {"version": …}; GET /v1/pipelines/${name}/versions lists them`,
+      );
     const pipeline: CapturePipeline = {
       tenantId,
       pipelineId: record.pipelineId,
@@ -83,9 +88,11 @@ export function createPipelines(store: PipelineStore, log: Log): Pipelines {
       const key = `${tenantId}/${name}`;
       const open = loading.get(key);
       if (open !== undefined) return open;
-      if (loading.size >= MAX_LOOKUPS)
-        throw new OneDataError("capture.overloaded", "too many unknown pipelines at once: try again", { retryAfterSeconds: 1 });
-      const promise = load(tenantId, name).finally(() => loading.delete(key));
+      lookups.take(tenantId, 1);
+      const promise = load(tenantId, name).finally(() => {
+        loading.delete(key);
+        lookups.give(tenantId, 1);
+      });
       loading.set(key, promise);
       return promise;
     },

@@ -4,17 +4,19 @@
  * Duty: grouping, order per lane (one open commit), the bound on what waits, the adaptive gather. Non-duty: checks of the payload (done before), SQL.
  * Invariants:
  *  1. At most one group is in flight, so events of an ordered lane commit in the order in which they were added.
- *  2. What waits is bounded in bytes, in total and per tenant: a tenant that floods is refused while the others are not.
- *  3. Nothing waits when the machine is idle. Under load a group may gather, at most `MAX_GATHER_MS` after the previous one began: at 2,000/s commits cost
+ *  2. What waits is bounded in bytes, in total and per tenant (`share`): a tenant that floods is refused while the others are not.
+ *  3. When more waits than a group takes, tenants take turns: behind one that has filled its share another waits for one commit, not for all of them.
+ *  4. Nothing waits when the machine is idle. Under load a group may gather, at most `MAX_GATHER_MS` after the previous one began: at 2,000/s commits cost
  *     more than events (half of the machine's time went into groups of a few).
  */
 import { OneDataError, type TenantId } from "@onedata/core";
 import type { CaptureEvent, CaptureOutcome, CaptureRequest, CaptureTarget } from "@onedata/store";
+import type { Share } from "../shares/share.ts";
 
 export type OnCaptured = (outcomes: readonly CaptureOutcome[]) => void;
 
 export interface CaptureWriter {
-  /** Adds a request of one pipeline; `done` gets one outcome per event. Throws `capture.overloaded` when there is no room. */
+  /** Adds a request of one pipeline; `done` gets one outcome per event. Throws what the share throws when there is no room. */
   add(target: CaptureTarget, events: readonly CaptureEvent[], bytes: number, done: OnCaptured): void;
   /** Resolves when everything added so far is answered. */
   drain(): Promise<void>;
@@ -28,13 +30,14 @@ export type WriterOptions = {
   readonly commit: (requests: readonly CaptureRequest[]) => Promise<readonly (readonly CaptureOutcome[])[]>;
   /** Told after each commit that wrote something. */
   readonly committed: () => void;
-  readonly maxWaitingBytes?: number;
+  readonly share: Share;
   readonly now?: () => number;
 };
 
 const MAX_GATHER_MS = 10;
 const GROUP_EVENTS = 1_000;
-const GROUP_BYTES = 4 * 1024 * 1024;
+/** Of payloads. More gains nothing: what the next group waits for is the writing then, not the commit. */
+const GROUP_BYTES = 1024 * 1024;
 /** Events that make a statement cheap per event; more gain little. */
 const ENOUGH_EVENTS = 48;
 /** Below this rate commits do not fill a machine. */
@@ -42,18 +45,12 @@ const GATHER_FROM_PER_SECOND = 500;
 /** A waiting event costs its text, a response, a socket. */
 const OVERHEAD_BYTES = 2_048;
 
-type Waiting = { readonly request: CaptureRequest; readonly bytes: number; readonly done: OnCaptured };
+type Waiting = { readonly request: CaptureRequest; readonly bytes: number; readonly held: number; readonly done: OnCaptured };
 
-export function createCaptureWriter({
-  commit,
-  committed,
-  maxWaitingBytes = 128 * 1024 * 1024,
-  now = () => performance.now(),
-}: WriterOptions): CaptureWriter {
+export function createCaptureWriter({ commit, committed, share, now = () => performance.now() }: WriterOptions): CaptureWriter {
   let waiting: Waiting[] = [];
   let waitingEvents = 0;
-  let heldBytes = 0;
-  const heldByTenant = new Map<TenantId, number>();
+  let waitingBytes = 0;
   let busy = false;
   let scheduled = false;
   let gathering: NodeJS.Timeout | undefined;
@@ -65,16 +62,14 @@ export function createCaptureWriter({
 
   function add(target: CaptureTarget, events: readonly CaptureEvent[], bytes: number, done: OnCaptured): void {
     const held = bytes + OVERHEAD_BYTES * events.length;
-    const ofTenant = heldByTenant.get(target.tenantId) ?? 0;
-    if (heldBytes + held > maxWaitingBytes || ofTenant + held > maxWaitingBytes / 2) {
+    try {
+      share.take(target.tenantId, held);
+    } catch (error) {
       stats.refused += events.length;
-      throw new OneDataError("capture.overloaded", "the gateway has no room for more events of this tenant: slow down and try again", {
-        retryAfterSeconds: 1,
-      });
+      throw error;
     }
-    heldBytes += held;
-    heldByTenant.set(target.tenantId, ofTenant + held);
-    waiting.push({ request: { target, events }, bytes: held, done });
+    waitingBytes += bytes;
+    waiting.push({ request: { target, events }, bytes, held, done });
     waitingEvents += events.length;
     if (busy) return;
     if (!scheduled) schedule();
@@ -142,31 +137,23 @@ export function createCaptureWriter({
   }
 
   function takeGroup(): Waiting[] {
-    let events = 0;
-    let bytes = 0;
-    let count = 0;
-    for (const item of waiting) {
-      if (count > 0 && (events + item.request.events.length > GROUP_EVENTS || bytes + item.bytes > GROUP_BYTES)) break;
-      events += item.request.events.length;
-      bytes += item.bytes;
-      count += 1;
+    const group = waitingEvents <= GROUP_EVENTS && waitingBytes <= GROUP_BYTES ? waiting : takeTurns(waiting);
+    if (group === waiting) waiting = [];
+    else {
+      const taken = new Set(group);
+      waiting = waiting.filter((item) => !taken.has(item));
     }
-    const group = count === waiting.length ? waiting : waiting.slice(0, count);
-    waiting = count === waiting.length ? [] : waiting.slice(count);
-    waitingEvents -= events;
+    for (const item of group) {
+      waitingEvents -= item.request.events.length;
+      waitingBytes -= item.bytes;
+    }
     return group;
   }
 
   function finish(group: readonly Waiting[], outcomes: readonly (readonly CaptureOutcome[])[]): void {
     busy = false;
     let wrote = false;
-    for (const item of group) {
-      heldBytes -= item.bytes;
-      const tenantId = item.request.target.tenantId;
-      const left = (heldByTenant.get(tenantId) ?? 0) - item.bytes;
-      if (left > 0) heldByTenant.set(tenantId, left);
-      else heldByTenant.delete(tenantId);
-    }
+    for (const item of group) share.give(item.request.target.tenantId, item.held);
     // The next statement goes out before the answers are written: the database works while this process does.
     if (waiting.length > 0) {
       const waitMs = gatherMs();
@@ -190,4 +177,31 @@ export function createCaptureWriter({
     stats,
     drain: () => (busy || waiting.length > 0 ? new Promise((resolve) => idle.push(resolve)) : Promise.resolve()),
   };
+}
+
+/** One request of each tenant in turn, each tenant's own in their order, until the group is full. */
+function takeTurns(waiting: readonly Waiting[]): Waiting[] {
+  const queues = new Map<TenantId, Waiting[]>();
+  for (const item of waiting) {
+    const own = queues.get(item.request.target.tenantId);
+    if (own === undefined) queues.set(item.request.target.tenantId, [item]);
+    else own.push(item);
+  }
+  const group: Waiting[] = [];
+  let events = 0;
+  let bytes = 0;
+  for (let turn = 0; queues.size > 0; turn++) {
+    for (const [tenantId, own] of queues) {
+      const item = own[turn];
+      if (item === undefined) {
+        queues.delete(tenantId);
+        continue;
+      }
+      if (group.length > 0 && (events + item.request.events.length > GROUP_EVENTS || bytes + item.bytes > GROUP_BYTES)) return group;
+      events += item.request.events.length;
+      bytes += item.bytes;
+      group.push(item);
+    }
+  }
+  return group;
 }

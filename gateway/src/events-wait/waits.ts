@@ -1,15 +1,18 @@
 /**
  * Waiting for verdicts: one grouped poll per gateway, every 20 ms, serves everybody who waits; the completion of a run notifies nobody.
- * Invariants: no waiter, no poll; one poll at a time; bounded waiters; a failed poll is tried again until the waiters' own deadlines.
+ * Invariants: no waiter, no poll; one poll at a time; bounded waiters, and a share of them per tenant: over it nobody waits and the usual answer goes out,
+ * since a preference may be left unheeded (RFC 7240); a failed poll is tried again until the waiters' own deadlines.
  */
+import type { TenantId } from "@onedata/core";
 import type { EventState, WaitedEvent } from "@onedata/store";
 import type { Log } from "../http/seam.ts";
+import type { Share } from "../shares/share.ts";
 
 export type ReadStates = (events: readonly WaitedEvent[]) => Promise<readonly EventState[]>;
 
 export interface Waits {
   /** The last state seen when the event is done, the time is over or the signal aborts; undefined when nothing was seen. */
-  wait(event: WaitedEvent, timeoutMs: number, signal: AbortSignal): Promise<EventState | undefined>;
+  wait(tenantId: TenantId, event: WaitedEvent, timeoutMs: number, signal: AbortSignal): Promise<EventState | undefined>;
 }
 
 type Waiter = {
@@ -21,10 +24,9 @@ type Waiter = {
 };
 
 const POLL_MS = 20;
-const MAX_WAITERS = 5_000;
 const MAX_PER_POLL = 1_000;
 
-export function createWaits(read: ReadStates, log: Log): Waits {
+export function createWaits(read: ReadStates, share: Share, log: Log): Waits {
   let waiters: Waiter[] = [];
   let running = false;
 
@@ -55,9 +57,13 @@ export function createWaits(read: ReadStates, log: Log): Waits {
   }
 
   return {
-    wait: (event, timeoutMs, signal) =>
-      new Promise((done) => {
-        if (waiters.length >= MAX_WAITERS || signal.aborted) return done(undefined);
+    wait: (tenantId, event, timeoutMs, signal) =>
+      new Promise((resolve) => {
+        if (signal.aborted || !share.tryTake(tenantId, 1)) return resolve(undefined);
+        const done = (state: EventState | undefined): void => {
+          share.give(tenantId, 1);
+          resolve(state);
+        };
         waiters.push({ event, endsAt: performance.now() + timeoutMs, signal, done, last: undefined });
         if (running) return;
         running = true;

@@ -9,7 +9,8 @@ const EMPTY = Buffer.alloc(0);
 
 export type OnBody = (error: OneDataError | undefined, body: Buffer) => void;
 
-export function readBody(request: IncomingMessage, maxBytes: number, done: OnBody): void {
+/** `grow` is told of each piece before it is kept; what it throws refuses the body. */
+export function readBody(request: IncomingMessage, maxBytes: number, done: OnBody, grow?: (bytes: number) => void): void {
   const declared = request.headers["content-length"];
   if (declared !== undefined && Number(declared) > maxBytes) {
     done(tooLarge(maxBytes, `announces ${declared}`), EMPTY);
@@ -27,9 +28,10 @@ export function readBody(request: IncomingMessage, maxBytes: number, done: OnBod
   request.on("data", (chunk: Buffer) => {
     if (finished) return;
     size += chunk.length;
-    if (size > maxBytes) {
+    const refusal = size > maxBytes ? tooLarge(maxBytes, "has more") : grow === undefined ? undefined : tryGrow(grow, chunk.length);
+    if (refusal !== undefined) {
       first = more = undefined;
-      finish(tooLarge(maxBytes, "has more"), EMPTY);
+      finish(refusal, EMPTY);
     } else if (first === undefined) first = chunk;
     else (more ??= [first]).push(chunk);
   });
@@ -46,5 +48,14 @@ export function readBodyAsync(request: IncomingMessage, maxBytes: number): Promi
   });
 }
 
-const tooLarge = (maxBytes: number, what: string): OneDataError =>
+function tryGrow(grow: (bytes: number) => void, bytes: number): OneDataError | undefined {
+  try {
+    grow(bytes);
+    return undefined;
+  } catch (error) {
+    return OneDataError.from(error);
+  }
+}
+
+export const tooLarge = (maxBytes: number, what: string): OneDataError =>
   new OneDataError("request.too_large", `the body ${what} bytes; the limit is ${maxBytes}: send less at once, or an import`);

@@ -6,25 +6,35 @@ import { randomBytes } from "node:crypto";
 import type { ServerResponse } from "node:http";
 import { OneDataError } from "@onedata/core";
 import { RemoteError } from "@onedata/mesh";
+import { isConnectionLost } from "@onedata/store";
 import type { Log } from "./seam.ts";
 
 export const REALM = "onedata";
 export const TOKEN_MISSING = "The access token is missing";
 export const TOKEN_INVALID = "The access token is invalid or has expired";
 
-/** `logErrors` is told of what the caller may not see. */
+export type ProblemAnswer = { readonly status: number; readonly headers: Readonly<Record<string, string | number>>; readonly body: string };
+
 export function sendProblem(response: ServerResponse, error: unknown, log: Log): void {
-  const known = OneDataError.from(error);
+  const { status, headers, body } = toProblemAnswer(error, log);
+  if (response.headersSent || response.destroyed) {
+    response.destroy();
+    return;
+  }
+  response.writeHead(status, headers);
+  response.end(body);
+  if (!response.req.complete) linger(response);
+}
+
+/** `log` is told of what the caller may not see. */
+export function toProblemAnswer(error: unknown, log: Log): ProblemAnswer {
+  const known = orUnavailable(OneDataError.from(error));
   // The caller learns a number, the log the cause: of what is unknown, and of what failed behind a known answer.
   // What another process failed at is in that process's log already, under the id it gave.
   const remote = known instanceof RemoteError ? known.instance : undefined;
   const isUnknown = known.code === "internal" || (known.row.http >= 500 && known.cause !== undefined);
   const instance = remote ?? (isUnknown ? `err_${randomBytes(8).toString("hex")}` : undefined);
   if (instance !== undefined && remote === undefined) log.error("request failed", { instance, code: known.code, error: known.cause ?? known });
-  if (response.headersSent || response.destroyed) {
-    response.destroy();
-    return;
-  }
   const problem = known.toProblem(instance);
   const kong = kongFields(known);
   const body = JSON.stringify({ ...problem, ...kong?.body });
@@ -34,9 +44,13 @@ export function sendProblem(response: ServerResponse, error: unknown, log: Log):
   };
   if (kong !== undefined) headers["www-authenticate"] = kong.authenticate;
   if (problem.retryAfter !== undefined) headers["retry-after"] = problem.retryAfter;
-  response.writeHead(problem.status, headers);
-  response.end(body);
-  if (!response.req.complete) linger(response);
+  return { status: problem.status, headers, body };
+}
+
+/** A database that is away is no fault of ours that nobody can do anything about: it comes back, and the caller may come again. */
+function orUnavailable(error: OneDataError): OneDataError {
+  if (error.code !== "internal" || !isConnectionLost(error.cause)) return error;
+  return new OneDataError("store.unavailable", "the database cannot be reached: try again", { cause: error.cause, retryAfterSeconds: 1 });
 }
 
 const LINGER_MS = 2_000;

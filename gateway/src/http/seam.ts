@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Principal } from "../auth/principal.ts";
+import type { Exchange } from "./exchange.ts";
 
 /** Who calls. `principal` is undefined without a valid token; `demand` then says why. */
 export type Caller = {
@@ -15,8 +16,9 @@ export type Caller = {
 /** Resolves false when it has no such route: the server then answers 404. */
 export type Facade = (request: IncomingMessage, response: ServerResponse, caller: Caller) => Promise<boolean>;
 
-/** A route that is matched by hand, because the generic way costs ten times as much. */
-export type HotHandler = (request: IncomingMessage, response: ServerResponse, pipeline: string) => void | Promise<void>;
+/** Routes that are matched by hand, because the generic way costs ten times as much. */
+export type ImportHandler = (request: IncomingMessage, response: ServerResponse, pipeline: string) => Promise<void>;
+export type CaptureHandler = (exchange: Exchange, pipeline: string) => void | Promise<void>;
 
 export interface Log {
   info(message: string, fields?: Readonly<Record<string, unknown>>): void;

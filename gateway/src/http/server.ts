@@ -1,22 +1,35 @@
 /**
  * The HTTP server: bounded headers and bodies, deadlines against slow senders, hot routes by hand, the rest to the facade, a drain that answers everybody.
+ * Connections begin as direct ones (`direct/`) and become node's with the first request that is no plain event.
+ * Against many slow or silent ones: what a tenant holds is counted (`calls`, and the hot routes' own shares); an answer that nobody reads is given up; when
+ * connections run out, those make room that have nothing under way.
  * Invariants: every request gets exactly one answer or a closed connection; no error leaves but as problem+json; a drain stops accepting, closes idle
  * connections and ends when the last answer has gone, or at `drainTimeoutMs`.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { type ErrorCode, OneDataError } from "@onedata/core";
+import { OneDataError } from "@onedata/core";
+import type { Tracing } from "@onedata/telemetry";
+import { repeatedKey } from "../capture/capture-route.ts";
+import type { Share } from "../shares/share.ts";
+import { DirectConnections } from "./direct/direct-connections.ts";
+import { toExchange } from "./node-exchange.ts";
 import { sendProblem } from "./problem.ts";
-import type { Caller, Facade, HotHandler, Log } from "./seam.ts";
+import { rawProblem } from "./raw-problem.ts";
+import { traceRequest } from "./request-span.ts";
+import type { Caller, CaptureHandler, Facade, ImportHandler, Log } from "./seam.ts";
+import { closeIdle, holdCall, SlowBodies, type UnderWay, UnreadAnswers } from "./slow-peers.ts";
 
 export type HttpRoutes = {
-  readonly capture: HotHandler;
-  readonly imports: HotHandler;
+  readonly capture: CaptureHandler;
+  readonly imports: ImportHandler;
   /** Undefined where Kong issues the tokens. */
   readonly token: ((request: IncomingMessage, response: ServerResponse) => Promise<void>) | undefined;
   readonly facade: Facade;
   readonly caller: (request: IncomingMessage) => Promise<Caller>;
+  /** Bytes of calls in flight, hot routes apart. */
+  readonly calls: Share;
   /** What must answer before traffic is welcome. */
   readonly checks: Readonly<Record<string, () => Promise<void>>>;
 };
@@ -27,6 +40,8 @@ export type HttpOptions = {
   readonly port: number;
   readonly drainTimeoutMs: number;
   readonly log: Log;
+  /** Undefined: no request has a span. */
+  readonly tracing?: Tracing | undefined;
 };
 
 export type HttpAddress = { readonly host: string; readonly port: number; readonly url: string };
@@ -39,15 +54,22 @@ export interface HttpServer {
 
 /** A request, imports included, may take this long; bodies of events have a shorter deadline of their own. */
 const REQUEST_TIMEOUT_MS = 3_600_000;
-const SLOW_BODY_MS = 30_000;
 const CHECK_TIMEOUT_MS = 2_000;
+const MAX_CONNECTIONS = 10_000;
+/** From here on idle ones are closed, the longest silent first. */
+const CROWDED_CONNECTIONS = 9_000;
 const PIPELINES = "/v1/pipelines/";
 
-export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutMs, log }: HttpOptions): HttpServer {
+export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutMs, log, tracing }: HttpOptions): HttpServer {
   let draining = false;
   const slow = new SlowBodies();
   /** Each connection and the answer to its last request. */
-  const connections = new Map<Socket, ServerResponse | undefined>();
+  const connections = new Map<Socket, UnderWay | undefined>();
+  /** To the end of the list: its beginning are those that have been silent for longest. */
+  const began = (socket: Socket, underWay: UnderWay): void => {
+    connections.delete(socket);
+    connections.set(socket, underWay);
+  };
   const server = createServer(
     {
       maxHeaderSize: 16 * 1024,
@@ -59,8 +81,9 @@ export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutM
       requireHostHeader: false,
     },
     (request, response) => {
-      connections.set(request.socket, response);
+      began(request.socket, toUnderWay(response));
       if (draining) response.setHeader("connection", "close");
+      if (tracing !== undefined) traceRequest(tracing, request, response);
       let answer: void | Promise<void>;
       try {
         answer = route(request, response);
@@ -71,7 +94,7 @@ export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutM
       if (answer !== undefined) answer.catch((error: unknown) => sendProblem(response, error, log));
     },
   );
-  server.maxConnections = 10_000;
+  server.maxConnections = MAX_CONNECTIONS;
   server.on("clientError", answerClientError);
   server.on("checkExpectation", (request: IncomingMessage, response: ServerResponse) => {
     sendProblem(response, new OneDataError("request.malformed", "only Expect: 100-continue is understood: leave the header out"), log);
@@ -82,15 +105,34 @@ export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutM
     socket.on("error", () => undefined);
     socket.end(rawProblem(405, "route.method_not_allowed", "this is no proxy: CONNECT is not taken"));
   });
+  const toNode = server.listeners("connection");
+  server.removeAllListeners("connection");
+  const direct = new DirectConnections({
+    capture: routes.capture,
+    log,
+    tracing,
+    began,
+    handOver(socket, rest) {
+      // Paused, so that what is put back flows when node has begun to listen.
+      socket.pause();
+      if (rest.length > 0) socket.unshift(rest);
+      for (const listener of toNode) listener.call(server, socket);
+      socket.resume();
+    },
+  });
   server.on("connection", (socket: Socket) => {
+    if (connections.size >= CROWDED_CONNECTIONS) closeIdle(connections);
     connections.set(socket, undefined);
     socket.on("close", () => connections.delete(socket));
+    direct.take(socket);
   });
 
   function route(request: IncomingMessage, response: ServerResponse): void | Promise<void> {
     const url = request.url ?? "/";
     if (request.headers.host === undefined && request.httpVersion === "1.1")
       throw new OneDataError("request.malformed", "the header Host is missing");
+    refuseCodings(request.headers["transfer-encoding"]);
+    if (request.headers["idempotency-key"] !== undefined && request.headersDistinct["idempotency-key"]?.length !== 1) throw repeatedKey();
     if (request.method === "POST" && url.startsWith(PIPELINES)) {
       const slash = url.indexOf("/", PIPELINES.length);
       if (slash > 0) {
@@ -98,7 +140,7 @@ export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutM
         const tail = url.slice(slash, question < 0 ? url.length : question);
         if (tail === "/events") {
           if (!request.complete) slow.watch(request, response);
-          return routes.capture(request, response, url.slice(PIPELINES.length, slash));
+          return routes.capture(toExchange(request, response, log), url.slice(PIPELINES.length, slash));
         }
         if (tail === "/imports") return routes.imports(request, response, url.slice(PIPELINES.length, slash));
       }
@@ -114,9 +156,15 @@ export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutM
     if (path === "/readyz") return answerReady(response);
     if (routes.token !== undefined && (path === "/oauth2/token" || path === "/oauth2/token/")) return routes.token(request, response);
     const caller = await routes.caller(request);
-    if (await routes.facade(request, response, caller)) return;
+    const hold = caller.principal === undefined ? undefined : holdCall(routes.calls, caller.principal.tenantId, request, response);
+    if (await routes.facade(request, response, caller)) {
+      hold?.(response.writableLength);
+      return;
+    }
     throw new OneDataError("route.not_found", `no route ${request.method} ${path.slice(0, 200)}: see /docs`);
   }
+
+  const unread = new UnreadAnswers(connections);
 
   async function answerReady(response: ServerResponse): Promise<void> {
     const results = await Promise.all(
@@ -142,31 +190,57 @@ export function createHttpServer(routes: HttpRoutes, { host, port, drainTimeoutM
           server.removeAllListeners("error");
           server.on("error", (error) => log.error("http server", { error }));
           slow.start();
+          unread.start();
+          direct.start();
           const bound = boundPort(server);
           resolve({ host, port: bound, url: `http://${host.includes(":") ? `[${host}]` : host === "0.0.0.0" ? "127.0.0.1" : host}:${bound}` });
         });
       }),
     drain: () => {
       draining = true;
-      for (const [socket, response] of connections) {
+      direct.drain();
+      for (const [socket, underWay] of connections) {
         // Each answer that is still to come is its connection's last. A connection that never said anything does not count as idle for node.
-        if (response !== undefined && !response.headersSent) response.setHeader("connection", "close");
-        else if (response === undefined && socket.bytesRead === 0) socket.destroy();
+        if (underWay !== undefined && !underWay.headersSent) underWay.closeAfter();
+        else if (underWay === undefined && socket.bytesRead === 0) socket.destroy();
       }
       return new Promise((resolve) => {
         // A connection that becomes idle after `close` was called (its last answer has gone) is not closed by it.
         const sweep = setInterval(() => server.closeIdleConnections(), 20);
-        const deadline = setTimeout(() => server.closeAllConnections(), drainTimeoutMs);
+        const deadline = setTimeout(() => {
+          for (const socket of connections.keys()) socket.destroy();
+        }, drainTimeoutMs);
         server.close(() => {
           clearInterval(sweep);
           clearTimeout(deadline);
           slow.stop();
+          unread.stop();
+          direct.stop();
           resolve();
         });
       });
     },
   };
 }
+
+/** Node takes the chunks apart and leaves every other coding on the body (RFC 9112, 6.1). */
+function refuseCodings(transferEncoding: string | undefined): void {
+  if (transferEncoding === undefined || transferEncoding.trim().toLowerCase() === "chunked") return;
+  throw new OneDataError(
+    "request.malformed",
+    `Transfer-Encoding ${JSON.stringify(transferEncoding.slice(0, 40))} is not understood: send chunked alone; an import may have Content-Encoding: gzip`,
+  );
+}
+
+const toUnderWay = (response: ServerResponse): UnderWay => ({
+  get closed() {
+    return response.closed;
+  },
+  get headersSent() {
+    return response.headersSent;
+  },
+  closeAfter: () => void response.setHeader("connection", "close"),
+});
 
 /** What the person at the terminal can do about it. */
 function explainListen(cause: NodeJS.ErrnoException, host: string, port: number): Error {
@@ -195,36 +269,6 @@ export function sendJson(response: ServerResponse, status: number, value: unknow
   response.end(body);
 }
 
-/** Bodies that had not arrived with their headers, but for imports. One sweep a second for all of them: a timer per request would cost more than the check. */
-class SlowBodies {
-  readonly #deadlines = new Map<IncomingMessage, { readonly response: ServerResponse; readonly socket: Socket; readonly deadlineMs: number }>();
-  #timer: NodeJS.Timeout | undefined;
-
-  watch(request: IncomingMessage, response: ServerResponse): void {
-    // The request forgets its socket when the connection is gone.
-    this.#deadlines.set(request, { response, socket: request.socket, deadlineMs: Date.now() + SLOW_BODY_MS });
-  }
-
-  start(): void {
-    this.#timer = setInterval(() => {
-      const now = Date.now();
-      for (const [request, { response, socket, deadlineMs }] of this.#deadlines) {
-        if (request.complete || request.destroyed) this.#deadlines.delete(request);
-        else if (deadlineMs < now) {
-          this.#deadlines.delete(request);
-          if (response.headersSent) socket.destroy();
-          else socket.end(rawProblem(408, "request.timeout", `the body did not arrive within ${SLOW_BODY_MS / 1000} s`), () => socket.destroy());
-        }
-      }
-    }, 1_000);
-    this.#timer.unref();
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
-  }
-}
-
 /** What is no HTTP at all: the parser has no response object, so the answer is written by hand. */
 function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (error.code === "ECONNRESET" || !socket.writable) {
@@ -236,12 +280,6 @@ function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
   const detail =
     status === 431 ? "the headers are larger than 16 KiB" : status === 408 ? "the request did not arrive in time" : "this is not HTTP/1.1";
   socket.end(rawProblem(status, code, detail));
-}
-
-/** A whole answer, for where there is no response object, or none that could still be used. Closes the connection. */
-function rawProblem(status: number, code: ErrorCode, detail: string): string {
-  const body = JSON.stringify({ type: `/docs/errors#${code}`, title: STATUS_CODES[status], status, code, detail });
-  return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`;
 }
 
 async function withTimeout(work: Promise<void>, timeoutMs: number): Promise<void> {

@@ -93,6 +93,7 @@ export function openSplitter(format: ImportFormat, start: Start, onHeader: (head
       return new CsvSplitter({
         ...options,
         onHeader,
+        rejectHeaderAlone: true,
         ...(delimiter === undefined ? {} : { delimiter }),
         ...(columns === undefined ? {} : { columns, headerRow: false }),
         ...(emptyAs === undefined ? {} : { emptyAs }),

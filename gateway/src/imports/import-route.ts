@@ -9,16 +9,21 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { formatId, OneDataError } from "@onedata/core";
-import { findImportByKey, openImport, type ReceivedImport, type Store, setImportFormat, stopImport } from "@onedata/store";
+import { findImportByKey, isConnectionLost, openImport, type ReceivedImport, type Store, setImportFormat, stopImport } from "@onedata/store";
 import { getImportProgress } from "@onedata/store/control";
+import { isSampledTrace } from "@onedata/telemetry";
 import { type Authenticator, demandScopes } from "../auth/authenticator.ts";
 import type { Principal } from "../auth/principal.ts";
 import { readIdempotencyKey } from "../capture/capture-route.ts";
+import type { DiskGuard } from "../capture/disk-guard.ts";
 import type { CapturePipeline, Pipelines } from "../capture/pipelines.ts";
 import type { Quotas } from "../capture/quotas.ts";
-import type { HotHandler, Log } from "../http/seam.ts";
+import { toTrace } from "../capture/trace-context.ts";
+import { readQuery } from "../http/query.ts";
+import type { ImportHandler, Log } from "../http/seam.ts";
+import type { Share } from "../shares/share.ts";
 import { type ImportFormat, openSplitter, parseFormat, readFormat } from "./import-format.ts";
-import { openSource, peek } from "./import-source.ts";
+import { openSource, peek, type Source } from "./import-source.ts";
 import { receiveImport } from "./receive-import.ts";
 import { sendImport } from "./send-import.ts";
 import { differs, skipPrefix } from "./skip-prefix.ts";
@@ -29,6 +34,9 @@ export type ImportRouteOptions = {
   readonly store: Store;
   readonly pipelines: Pipelines;
   readonly quotas: Quotas;
+  readonly disk: DiskGuard;
+  /** Imports being received. */
+  readonly imports: Share;
   readonly wake: () => void;
   readonly log: Log;
   readonly maxEventBytes: number;
@@ -36,9 +44,8 @@ export type ImportRouteOptions = {
   readonly stopping: AbortSignal;
 };
 
+const PARAMETERS = ["name", "header", "delimiter", "emptyAs", "from", "prefixHash"];
 const SCOPES = ["events:write"];
-const MAX_OPEN = 16;
-const MAX_OPEN_PER_TENANT = 8;
 
 type Upload = {
   readonly request: IncomingMessage;
@@ -49,43 +56,49 @@ type Upload = {
   readonly query: URLSearchParams;
 };
 
-export function createImportHandler(options: ImportRouteOptions): HotHandler {
-  const { authenticator, store, pipelines, log } = options;
-  const openByTenant = new Map<bigint, number>();
-  let open = 0;
+export function createImportHandler(options: ImportRouteOptions): ImportHandler {
+  const { authenticator, store, pipelines, imports, log } = options;
 
   return async (request, response, pipelineName) => {
     const principal = demandScopes(await authenticator.authenticate(request), SCOPES);
-    const ofTenant = openByTenant.get(principal.tenantId) ?? 0;
-    if (open >= MAX_OPEN || ofTenant >= MAX_OPEN_PER_TENANT || options.stopping.aborted) {
-      throw new OneDataError("capture.overloaded", `${ofTenant} imports of the tenant are being received: wait for one to end`, {
-        retryAfterSeconds: 5,
-      });
-    }
-    open += 1;
-    openByTenant.set(principal.tenantId, ofTenant + 1);
+    if (options.stopping.aborted) throw new OneDataError("capture.overloaded", "the gateway is shutting down: try again", { retryAfterSeconds: 5 });
+    imports.take(principal.tenantId, 1);
     try {
       const pipeline = await pipelines.get(principal.tenantId, pipelineName);
-      const query = new URLSearchParams(request.url?.split("?")[1] ?? "");
+      const query = readQuery(request.url, PARAMETERS, ["header"]);
       await receive({ request, response, principal, pipeline, key: readIdempotencyKey(request.headers["idempotency-key"]), query });
-    } catch (error) {
+    } catch (cause) {
+      const error = isConnectionLost(cause)
+        ? new OneDataError("store.unavailable", "the database cannot be reached: send the import again, with its Idempotency-Key if it has one", {
+            cause,
+            retryAfterSeconds: 5,
+          })
+        : cause;
       // What is still being sent is not read: the connection cannot be used again.
       if (!request.complete && !response.headersSent) response.setHeader("connection", "close");
       throw error;
     } finally {
-      open -= 1;
-      const left = (openByTenant.get(principal.tenantId) ?? 1) - 1;
-      if (left > 0) openByTenant.set(principal.tenantId, left);
-      else openByTenant.delete(principal.tenantId);
+      imports.give(principal.tenantId, 1);
     }
   };
 
   async function receive(upload: Upload): Promise<void> {
-    const { request, principal, pipeline, key, query } = upload;
-    const from = readFrom(query);
-    const { source, isEmpty } = await peek(openSource(request, options.stopping));
-    if (isEmpty && from === undefined) return answerPlace(upload);
+    const from = readFrom(upload.query);
+    const { source, isEmpty } = await peek(openSource(upload.request, options.stopping));
+    try {
+      if (isEmpty && from === undefined) await answerPlace(upload);
+      else await receiveFrom(upload, source, from);
+    } finally {
+      // Whatever refused it. Not waited for: a chunk that is still awaited ends with the request.
+      void source.return();
+    }
+  }
 
+  async function receiveFrom(upload: Upload, source: Source, from: ReturnType<typeof readFrom>): Promise<void> {
+    const { request, principal, pipeline, key, query } = upload;
+
+    // One that has begun waits for room; a new one would only wait from its first byte on.
+    options.disk.admitImport();
     const wanted = readFormat(request.headers["content-type"], query);
     if (from !== undefined && key === undefined)
       throw new OneDataError("request.invalid", "?from= needs the Idempotency-Key of the import that it goes on with");
@@ -128,10 +141,14 @@ export function createImportHandler(options: ImportRouteOptions): HotHandler {
   }
 
   async function read(
-    { principal, pipeline }: Upload,
+    { principal, pipeline, request }: Upload,
     found: ReceivedImport,
     { format, prefix, rest }: { format: ImportFormat; prefix: SourcePrefix; rest: AsyncIterable<Buffer> },
   ): Promise<void> {
+    const gone = new AbortController();
+    request.once("close", () => {
+      if (!request.complete) gone.abort(new OneDataError("aborted", "the upload was cut off"));
+    });
     let header: ImportFormat["header"];
     const place = prefix.place;
     const splitter = openSplitter(
@@ -144,12 +161,16 @@ export function createImportHandler(options: ImportRouteOptions): HotHandler {
         store,
         pipelines,
         quotas: options.quotas,
+        disk: options.disk,
+        signal: AbortSignal.any([options.stopping, gone.signal]),
+        acceptedBefore: found.accepted,
         committed: options.wake,
         importId: found.id,
         pipeline,
         splitter,
         prefix,
         rejectedBefore: found.rejected,
+        trace: traceOf(request),
         beforeFirstCommit: async () => {
           if (header !== undefined && place.bytes === 0n)
             await setImportFormat(store.sql, principal.tenantId, found.id, JSON.stringify({ ...format, header }));
@@ -211,4 +232,11 @@ function readFrom(query: URLSearchParams): { byte: number; prefixHash: string } 
       "prefixHash is needed beside from: crc32: and the 8 hex digits of the CRC-32 of the bytes before it, so that the rest of another file is not taken for this one's",
     );
   return { byte: Number(from), prefixHash };
+}
+
+/** Undefined where nobody keeps the trace: then no event of the import has one. */
+function traceOf({ headers }: IncomingMessage): Uint8Array | undefined {
+  const { traceparent } = headers;
+  const trace = typeof traceparent === "string" ? toTrace(traceparent) : undefined;
+  return isSampledTrace(trace) ? trace : undefined;
 }

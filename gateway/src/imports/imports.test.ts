@@ -68,6 +68,17 @@ describe("POST /v1/pipelines/{pipeline}/imports", () => {
     expect((await rejects())[0]).toMatchObject({ line: 4n });
   });
 
+  it("reads CSV whose lines end with CR alone, and tells of a header line that nothing follows", async () => {
+    const { name, pipelineId } = await makePipeline(world, client);
+    const csv = { "content-type": "text/csv" };
+    const { body } = await post(name, "id,name\r1,a\r2,b\r3,c\r", csv);
+    expect([body.accepted, body.rejected]).toEqual([3, 0]);
+    expect(await payloads(pipelineId)).toEqual(['{"id":"1","name":"a"}', '{"id":"2","name":"b"}', '{"id":"3","name":"c"}']);
+    const alone = await post(name, "1,Ola\n", csv);
+    expect([alone.status, alone.body.accepted, alone.body.rejected]).toEqual([202, 0, 1]);
+    expect((await rejects())[0]).toMatchObject({ line: 1n, code: "import.row_malformed" });
+  });
+
   it("reads a JSON array, and keeps broken and unfitting elements as rejected lines", async () => {
     const { name, pipelineId } = await makePipeline(world, client, { plan: { sinks: [], inputSchema: { required: ["a"] } } });
     const { body } = await post(name, '[\n{"a":12345678901234567890},\n{"b":1},\n{"a":},\n{"a":2}\n]', { "content-type": "application/json" });
@@ -89,6 +100,8 @@ describe("POST /v1/pipelines/{pipeline}/imports", () => {
     ["a resume without its key", "x", {}, "?from=5&prefixHash=crc32:00000000", 400, "request.invalid"],
     ["a resume without a hash", "x", { "idempotency-key": "k" }, "?from=5", 400, "request.invalid"],
     ["a resume of nothing", "x", { "idempotency-key": "never-begun" }, "?from=5&prefixHash=crc32:00000000", 409, "import.conflict"],
+    ["a parameter it does not know", "x", {}, "?dryRun=true", 400, "request.invalid"],
+    ["a parameter given twice", "x", {}, "?name=a&name=b", 400, "request.invalid"],
     ["a question about nothing", "", { "idempotency-key": "never-asked" }, "", 404, "import.not_found"],
   ] as const)("refuses %s", async (_what, body, headers, query, status, code) => {
     const { name } = await makePipeline(world, client);
@@ -163,6 +176,40 @@ describe("POST /v1/pipelines/{pipeline}/imports", () => {
     );
     const longer = await post(pipeline.name, `${csv}7000,more\n`, { "idempotency-key": "cut-2", "content-type": "text/csv" });
     expect([longer.status, longer.body.code]).toEqual([409, "import.conflict"]);
+  });
+
+  it("keeps ten thousand of the rejected lines, counts on, and goes on as long as something is accepted", async () => {
+    const { name } = await makePipeline(world, client);
+    const bad = "[\n".repeat(120_000);
+    const { status, body } = await post(name, gzipSync(`1\n${bad}2\n`), { "content-encoding": "gzip" });
+    expect([status, body.accepted, body.rejected]).toEqual([202, 2, 120_000]);
+    const [kept] = await world.store.sql<
+      { n: number }[]
+    >`select count(*)::int as n from onedata.import_rejects r join onedata.imports i on i.id = r.import_id where i.rejected = 120000`;
+    expect(kept?.n).toBe(10_000);
+  });
+
+  it("stops an import whose first hundred thousand lines are all rejected, and says what to look at", async () => {
+    const { name } = await makePipeline(world, client);
+    const { status, body } = await post(name, gzipSync("[\n".repeat(3_000_000)), { "content-encoding": "gzip", "idempotency-key": "all-bad" });
+    expect([status, body.code]).toEqual([400, "import.malformed"]);
+    expect(body.detail).toMatch(/^the first \d+ lines are all rejected, so the rest is not read/);
+    const [row] = await world.store.sql<{ state: string; reason: string; rejected: bigint }[]>`
+      select state, reason, rejected from onedata.imports where idempotency_key = 'all-bad'`;
+    expect(row).toMatchObject({ state: "failed", reason: body.detail });
+    expect(Number(row?.rejected)).toBeLessThan(200_000);
+  });
+
+  it("keeps a bounded piece of a JSON array in one line, one row for all of its rejected elements", async () => {
+    const { name } = await makePipeline(world, client, { plan: { sinks: [], inputSchema: { required: ["x".repeat(3_000)] } } });
+    const array = `[${Array.from({ length: 50 }, (_, i) => JSON.stringify({ i, text: "y".repeat(20_000) })).join(",")}]`;
+    const { body } = await post(name, array, { "content-type": "application/json", "idempotency-key": "one-line" });
+    expect([body.accepted, body.rejected]).toEqual([0, 50]);
+    const rows = await world.store.sql<{ raw: string; message: string }[]>`
+      select r.raw, r.message from onedata.import_rejects r join onedata.imports i on i.id = r.import_id where i.idempotency_key = 'one-line'`;
+    expect(rows.length).toBe(1);
+    expect(rows[0]?.message).toMatch(/\(and 49 more elements of this line\)$/);
+    expect((rows[0]?.raw.length ?? 0) + (rows[0]?.message.length ?? 0)).toBeLessThan(7_000);
   });
 
   it("lets two uploads of one key write each line once", async () => {

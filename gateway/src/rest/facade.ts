@@ -12,6 +12,8 @@ import { type Contract, type MethodContract, warmUpValidators } from "@onedata/c
 import { OneDataError } from "@onedata/core";
 import type { ClientOptions, Transport } from "@onedata/mesh";
 import { readBodyAsync } from "../http/body.ts";
+import { parseQuery } from "../http/query.ts";
+import { nameRoute } from "../http/request-span.ts";
 import type { Facade } from "../http/seam.ts";
 import { callOptionsOf, signalOf } from "./call-options.ts";
 import { refuseEncodedBody } from "./media-type.ts";
@@ -40,7 +42,8 @@ export function createRestFacade({ contract, transportOf, client }: RestOptions)
   warmUpValidators(routes.map(({ rpc }) => rpc.input.typeName));
 
   return async (request, response, caller) => {
-    const { path, query } = splitUrl(request.url ?? "/");
+    const url = request.url ?? "/";
+    const path = url.split("?", 1)[0] ?? "/";
     const match = findRoute(router, path);
     if (match === undefined) {
       if (!path.startsWith("/v1/")) return false;
@@ -57,9 +60,11 @@ export function createRestFacade({ contract, transportOf, client }: RestOptions)
       throw new OneDataError("route.method_not_allowed", `${path.slice(0, 200)} does not take ${request.method}: it takes ${allow}`);
     }
     const { rpc } = route;
+    nameRoute(request, route.path);
     if (rpc.policy.handwritten) return false;
     const principal = rpc.policy.anonymous ? caller.principal : caller.demand(rpc.policy.scopes);
 
+    const query = parseQuery(url);
     refuseEncodedBody(request.headers);
     const body = await readBodyAsync(request, MAX_BODY_BYTES);
     const variables = namedValues(route, match.values);
@@ -100,13 +105,6 @@ const allowed = (methods: Iterable<string>): string =>
     .flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]))
     .concat("OPTIONS")
     .join(", ");
-
-function splitUrl(url: string): { path: string; query: URLSearchParams } {
-  const question = url.indexOf("?");
-  return question < 0
-    ? { path: url, query: new URLSearchParams() }
-    : { path: url.slice(0, question), query: new URLSearchParams(url.slice(question + 1)) };
-}
 
 function readAnswer(rpc: MethodContract, transport: Transport, bytes: Uint8Array): Message {
   try {

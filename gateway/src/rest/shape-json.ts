@@ -1,6 +1,6 @@
 /**
  * Holds JSON against a message of the contract, strictly, before `fromJson` reads it.
- * Duty: every unknown member ("did you mean"), every wrong type, all at once, each with its JSON Pointer; exact numbers become what the field can hold.
+ * Duty: every unknown member ("did you mean"), every wrong type, every text that cannot be stored, all at once, each with its JSON Pointer; exact numbers become what the field can hold.
  * Non-duty: rules (`buf.validate`), which need the finished message.
  * Why not the errors of `fromJson` alone: it stops at the first one and does not say where.
  * Proto3 JSON as is: camelCase or proto names, 64-bit integers as text or number, null = not given, enums by name.
@@ -16,7 +16,7 @@ import {
   ScalarType,
 } from "@bufbuild/protobuf";
 import { base64Decode } from "@bufbuild/protobuf/wire";
-import { isRawJson } from "@onedata/contracts";
+import { findUnstorableJson, isRawJson } from "@onedata/contracts";
 import { didYouMean, ExactNumber, isJsonObject, type Json, type JsonObject, toPointer, type Violation } from "@onedata/core";
 import { stringifyJson } from "@onedata/formats";
 
@@ -77,6 +77,7 @@ function shapeField(field: DescField, value: Json, violations: Violation[], path
       const entries: PlainObject = {};
       for (const [key, item] of Object.entries(value)) {
         const at = [...path, key];
+        if (storable(key, violations, at) === undefined) continue;
         const read = shapeItem(field, item, violations, at);
         if (read !== undefined) define(entries, key, read);
       }
@@ -96,6 +97,7 @@ function shapeMessage(desc: DescMessage, value: Json, violations: Violation[], p
     return isJsonObject(value) ? shapeJson(desc, value, violations, path) : wrong(violations, path, "an object", value);
   }
   const plain = toPlain(value);
+  if (storable(plain, violations, path) === undefined) return undefined;
   try {
     fromJson(desc, plain);
     return plain;
@@ -124,7 +126,8 @@ function shapeEnum(desc: DescEnum, value: Json, violations: Violation[], path: P
 function shapeScalar(type: ScalarType, value: Json, violations: Violation[], path: Path): JsonValue | undefined {
   switch (type) {
     case ScalarType.STRING:
-      return typeof value === "string" ? value : wrong(violations, path, "a string", value);
+      if (typeof value === "string") return storable(value, violations, path);
+      return wrong(violations, path, "a string", value);
     case ScalarType.BOOL:
       return typeof value === "boolean" ? value : wrong(violations, path, "true or false", value);
     case ScalarType.BYTES:
@@ -149,6 +152,12 @@ function shapeScalar(type: ScalarType, value: Json, violations: Violation[], pat
     case ScalarType.FIXED64:
       return shapeInteger(value, 0n, 2n ** 64n - 1n, String, violations, path);
   }
+}
+
+function storable<T extends JsonValue>(value: T, violations: Violation[], path: Path): T | undefined {
+  const before = violations.length;
+  findUnstorableJson(value, path, violations);
+  return violations.length === before ? value : undefined;
 }
 
 function isBase64(text: string): boolean {

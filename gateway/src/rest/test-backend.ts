@@ -141,6 +141,7 @@ export function createBackend(): Backend {
         payload: PAYLOAD,
         traceId: context.traceparent ?? "",
       }),
+      replayEvent: unused,
       listEvents: async () => ({ events: [], nextPageToken: "" }),
       listOutputs: async () => ({ outputs: [{ event: "evt_1", k: 0, record: PAYLOAD }], nextPageToken: "later" }),
       async *tailEvents(request, context) {

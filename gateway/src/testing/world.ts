@@ -33,8 +33,9 @@ export type TestClient = {
 
 export const ALL_SCOPES = ["events:write", "events:read", "pipelines:read", "pipelines:write"];
 
-export async function openWorld(auth: GatewayAuth = { kind: "own" }, ports: Partial<GatewayPorts> = {}): Promise<TestWorld> {
-  const database = await openTestDatabase();
+/** `given`: a migrated database of the caller's, who closes it; left out: one of its own. */
+export async function openWorld(auth: GatewayAuth = { kind: "own" }, ports: Partial<GatewayPorts> = {}, given?: TestDatabase): Promise<TestWorld> {
+  const database = given ?? (await openTestDatabase());
   const store = openStore(database.url);
   const open: TestGateway[] = [];
 
@@ -116,7 +117,7 @@ export function postEvent(
 }
 
 /** Looks again until the state is reached; says what it last saw. */
-export async function waitFor<T>(read: () => Promise<T> | T, reached: (value: T) => boolean, timeoutMs = 10_000): Promise<T> {
+export async function waitFor<T>(read: () => Promise<T> | T, reached: (value: T) => boolean, timeoutMs = 25_000): Promise<T> {
   const end = performance.now() + timeoutMs;
   for (;;) {
     const value = await read();

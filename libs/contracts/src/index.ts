@@ -22,4 +22,6 @@ export {
   type ServiceContract,
 } from "./runtime/registry.ts";
 export { fromMessage, toMessage } from "./runtime/structural.ts";
-export { type ContractViolation, validate, validateMessage, warmUpValidators } from "./runtime/validate.ts";
+export { findUnstorableJson, textProblem } from "./runtime/unstorable-text.ts";
+export { validate, validateMessage, warmUpValidators } from "./runtime/validate.ts";
+export type { ContractViolation } from "./runtime/violation.ts";

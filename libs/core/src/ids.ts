@@ -40,7 +40,7 @@ export function fromBase32(text: string): bigint | undefined {
   return id <= MAX_ID ? id : undefined;
 }
 
-export type IdPrefix = "imp" | "job" | "dl";
+export type IdPrefix = "imp" | "job" | "dl" | "sub" | "msg";
 
 export const formatEventId = (id: EventId): string => `evt_${toBase32(id.batchId)}_${id.n}`;
 

@@ -27,7 +27,7 @@ export type OperationDescription = {
   /** JSON Schema 2020-12. A string with `format: "jsonata"` is checked as an expression, `format: "re2"` as a pattern. */
   readonly configSchema: JsonObject;
   readonly examples: readonly OperationExample[];
-  /** A connection's secret goes only to an operation that asks for it. */
+  /** A connection's secret goes only to an operation that asks for it. Whether a config must name one, or may, is what `configSchema` says of `connection`. */
   readonly needsConnection?: boolean;
 };
 

@@ -1,5 +1,6 @@
 /**
- * CSV (RFC 4180): quotes, line ends inside quotes, LF or CRLF, a byte order mark, any of `,` `;` tab `|` as delimiter. Every value is a string.
+ * CSV (RFC 4180): quotes, line ends inside quotes, a byte order mark, any of `,` `;` tab `|` as delimiter. Lines end with LF, CRLF or a CR alone, as old Macs and some exports
+ * write them, also mixed. Every value is a string.
  *
  * Why not `csv-parse` (it is the reference in the tests): its records have no byte positions to go on from, one bad row or byte costs an exception path over
  * the whole stream, and an unclosed quote swallows the file to its end. Here a bad row is a reject and reading goes on at the next line.
@@ -10,13 +11,14 @@
  *  3. After an unclosed or misplaced quote, reading goes on behind the line where the record began, as long as this re-reading stays within a few times the size
  *     of the stream (`MAX_REREAD`); beyond, what the record had swallowed goes with it.
  *  4. Lines without any character are skipped. In a file of one column an empty value is written `""`.
+ *  5. A CR at the end of a chunk waits for the next byte: CR and LF are one line end, wherever they are parted.
  */
 import { OneDataError } from "@onedata/core";
 import { ByteWindow } from "./byte-window.ts";
 import { createRowReader, type EmptyAs, type Row, splitFields, toColumns } from "./csv-row.ts";
 import { decodeUtf8, type Fault, type JsonLimits, tryUtf8 } from "./json-check.ts";
-import { resolveLimits, tooLarge, toReject } from "./line-check.ts";
-import { excerptOf, readStream, type Splitter, type StreamItem, type StreamOptions } from "./record-stream.ts";
+import { type Place, resolveLimits, tooLarge, toReject } from "./line-check.ts";
+import { excerptOf, readStream, type Splitter, type StreamItem, type StreamOptions, type StreamReject } from "./record-stream.ts";
 
 export type CsvDelimiter = "," | ";" | "\t" | "|";
 
@@ -30,6 +32,8 @@ export type CsvOptions = StreamOptions & {
   /** New names for columns of the header row. */
   readonly rename?: Readonly<Record<string, string>>;
   readonly emptyAs?: EmptyAs;
+  /** Rejects a header row that nothing follows: it may be data that was sent without a header, or lines that end in a way unknown here. Default: it is an empty table. */
+  readonly rejectHeaderAlone?: boolean;
   /** Told once, before the first row: what a later request needs to go on. */
   readonly onHeader?: (header: CsvHeader) => void;
 };
@@ -47,9 +51,13 @@ const TEXT_BEHIND_QUOTE: Fault = {
   code: "import.row_malformed",
   message: "text stands behind a closing quote: quote the whole field, and double a quote that belongs to the text",
 };
+const HEADER_ALONE: Fault = {
+  code: "import.row_malformed",
+  message: "nothing follows the header row: if this line is data, put one with the names of the columns before it, or give them with the request",
+};
 const MAX_REREAD = { factor: 4, bytes: 4 * 1024 * 1024 } as const;
 
-const states = { fieldStart: 0, unquoted: 1, quoted: 2, closed: 3, closedReturn: 4, bad: 5 } as const;
+const states = { fieldStart: 0, unquoted: 1, quoted: 2, closed: 3, bad: 4 } as const;
 type State = (typeof states)[keyof typeof states];
 
 export class CsvSplitter implements Splitter {
@@ -70,6 +78,8 @@ export class CsvSplitter implements Splitter {
   /** Set while the rest of an oversized line goes by: its beginning. */
   #oversized: Buffer | undefined;
   #reread = 0;
+  /** Set while nothing has followed the header row. */
+  #headerAlone: StreamReject | undefined;
 
   constructor(options: CsvOptions = {}) {
     this.#options = options;
@@ -99,6 +109,7 @@ export class CsvSplitter implements Splitter {
     this.#scan(items, true);
     if (this.#headerPending)
       throw new OneDataError("import.malformed", "the body has no header row: name the columns in its first line, or give them with the request");
+    if (this.#headerAlone !== undefined && this.#options.rejectHeaderAlone === true) items.push(this.#headerAlone);
     return items;
   }
 
@@ -107,30 +118,35 @@ export class CsvSplitter implements Splitter {
     if (this.#atStart && !this.#skipMark(isLast)) return;
     if (this.#delimiter === undefined && !this.#detectDelimiter(isLast)) return;
     const delimiter = (this.#delimiter ?? ",").charCodeAt(0);
-    let nextQuote = -1;
+    const searches = { quote: searchFor(window, QUOTE), lineEnd: searchForLineEnd(window) };
     while (window.start < window.end) {
       if (this.#oversized !== undefined) {
-        const lineEnd = window.bytes.indexOf(LF, this.#at);
-        if (lineEnd === -1 || lineEnd >= window.end) {
-          window.start = window.end;
-          this.#at = window.end;
-          if (!isLast) return;
-          return this.#finishOversized(window.end, items);
+        const lineEnd = searches.lineEnd(this.#at);
+        const next = this.#behindLineEnd(lineEnd, isLast);
+        if (next !== undefined) {
+          this.#finishOversized(next, items);
+          continue;
         }
-        this.#finishOversized(lineEnd + 1, items);
-        continue;
+        window.start = Math.min(lineEnd, window.end);
+        this.#at = window.start;
+        if (!isLast) return;
+        return this.#finishOversized(window.end, items);
       }
       if (this.#state === states.fieldStart && this.#lineEnds === 0) {
         // Most lines have no quote: then the line end decides, and both searches are native.
-        if (nextQuote < this.#at) nextQuote = indexWithin(window, QUOTE, this.#at);
-        const lineEnd = indexWithin(window, LF, this.#at);
-        if (lineEnd < nextQuote) {
-          if (lineEnd - window.start > this.#limits.maxBytes) this.#startOversized();
-          else this.#finish(lineEnd, lineEnd + 1, items);
+        const lineEnd = searches.lineEnd(this.#at);
+        if (lineEnd < searches.quote(this.#at)) {
+          if (lineEnd - window.start > this.#limits.maxBytes) {
+            this.#startOversized();
+            continue;
+          }
+          const next = this.#behindLineEnd(lineEnd, isLast);
+          if (next === undefined) return;
+          this.#finish(lineEnd, next, items);
           continue;
         }
       }
-      if (this.#scanRecord(delimiter, items)) continue;
+      if (this.#scanRecord(delimiter, isLast, items)) continue;
       if (!isLast) return;
       this.#finishLast(items);
     }
@@ -138,13 +154,14 @@ export class CsvSplitter implements Splitter {
   }
 
   /** Byte by byte from where the last scan stopped. False when the window ends before the record does. */
-  #scanRecord(delimiter: number, items: StreamItem[]): boolean {
+  #scanRecord(delimiter: number, isLast: boolean, items: StreamItem[]): boolean {
     const { bytes, start, end } = this.#window;
     const limit = start + this.#limits.maxBytes;
     let state = this.#state;
     for (let at = this.#at; at < end; at++) {
       const c = bytes[at] ?? 0;
-      if (at > limit || (at === limit && c !== LF)) {
+      const isLineEnd = c === LF || c === CR;
+      if (at > limit || (at === limit && !isLineEnd)) {
         this.#at = at;
         if (this.#firstLineEnd === -1) this.#startOversized();
         else
@@ -155,22 +172,29 @@ export class CsvSplitter implements Splitter {
           );
         return true;
       }
-      if (c === LF) {
+      if (isLineEnd) {
+        const next = this.#behindLineEnd(at, isLast);
+        if (next === undefined) {
+          this.#at = at;
+          this.#state = state;
+          return false;
+        }
         if (state !== states.quoted) {
           this.#state = state;
-          this.#finish(at, at + 1, items);
+          this.#finish(at, next, items);
           return true;
         }
+        // Of CR and LF, the LF counts.
+        if (next > at + 1) continue;
         this.#lineEnds += 1;
         if (this.#firstLineEnd === -1) this.#firstLineEnd = at;
       } else if (state === states.quoted) {
         if (c === QUOTE) state = states.closed;
       } else if (state === states.bad) {
         // until the line ends
-      } else if (c === delimiter && state !== states.closedReturn) state = states.fieldStart;
+      } else if (c === delimiter) state = states.fieldStart;
       else if (state === states.fieldStart) state = c === QUOTE ? states.quoted : states.unquoted;
       else if (state === states.closed && c === QUOTE) state = states.quoted;
-      else if (state === states.closed && c === CR) state = states.closedReturn;
       else if (state !== states.unquoted) {
         state = states.bad;
         if (this.#firstLineEnd !== -1) {
@@ -182,6 +206,15 @@ export class CsvSplitter implements Splitter {
     this.#at = end;
     this.#state = state;
     return false;
+  }
+
+  /** Undefined while the byte behind a CR has not arrived, or where there is no line end. */
+  #behindLineEnd(lineEnd: number, isLast: boolean): number | undefined {
+    const { bytes, end } = this.#window;
+    if (lineEnd >= end) return undefined;
+    if (bytes[lineEnd] === LF) return lineEnd + 1;
+    if (lineEnd + 1 === end) return isLast ? end : undefined;
+    return bytes[lineEnd + 1] === LF ? lineEnd + 2 : lineEnd + 1;
   }
 
   /** The stream ends inside a record. */
@@ -197,10 +230,11 @@ export class CsvSplitter implements Splitter {
     const { bytes, start } = window;
     const state = this.#state;
     const place = { line: this.#line, byteEnd: window.position(next) };
-    const record = bytes.subarray(start, lineEnd > start && bytes[lineEnd - 1] === CR ? lineEnd - 1 : lineEnd);
+    const record = bytes.subarray(start, lineEnd);
     this.#begin(next, this.#line + this.#lineEnds + 1);
     if (record.byteLength === 0) return;
-    if (this.#headerPending) return this.#readHeader(record, state);
+    if (this.#headerPending) return this.#readHeader(record, state, place);
+    this.#headerAlone = undefined;
     const row = state === states.bad ? TEXT_BEHIND_QUOTE : this.#toRow(record);
     if ("code" in row) items.push(toReject(row, record, place));
     else if (row.text.length * 3 > this.#limits.maxBytes && Buffer.byteLength(row.text) > this.#limits.maxBytes) {
@@ -221,6 +255,7 @@ export class CsvSplitter implements Splitter {
     const window = this.#window;
     const { bytes, start } = window;
     if (this.#headerPending) throw new OneDataError("import.malformed", `the header row cannot be read: ${message}`);
+    this.#headerAlone = undefined;
     const firstEnd = this.#firstLineEnd === -1 ? upTo : this.#firstLineEnd;
     const swallowed = upTo - firstEnd;
     const affordable = this.#reread + swallowed <= MAX_REREAD.bytes + MAX_REREAD.factor * (window.position(start) - (this.#options.startByte ?? 0));
@@ -242,6 +277,7 @@ export class CsvSplitter implements Splitter {
   #startOversized(): void {
     const { bytes, start } = this.#window;
     if (this.#headerPending) throw new OneDataError("import.malformed", `the header row is longer than ${this.#limits.maxBytes} bytes: is this CSV?`);
+    this.#headerAlone = undefined;
     this.#oversized = Buffer.from(bytes.subarray(start, start + this.#limits.maxBytes));
   }
 
@@ -261,7 +297,7 @@ export class CsvSplitter implements Splitter {
     this.#firstLineEnd = -1;
   }
 
-  #readHeader(record: Uint8Array, state: State): void {
+  #readHeader(record: Uint8Array, state: State, place: Place): void {
     this.#headerPending = false;
     if (state === states.bad) throw new OneDataError("import.malformed", "the header row has text behind a closing quote");
     let names: string[];
@@ -271,6 +307,7 @@ export class CsvSplitter implements Splitter {
       throw new OneDataError("import.malformed", `the header row cannot be read: ${OneDataError.from(cause).message}`, { cause });
     }
     this.#setColumns(this.#options.columns ?? toColumns(names, this.#options.rename ?? {}));
+    this.#headerAlone = toReject(HEADER_ALONE, record, place);
   }
 
   #setColumns(columns: readonly string[]): void {
@@ -292,11 +329,12 @@ export class CsvSplitter implements Splitter {
   #detectDelimiter(isLast: boolean): boolean {
     const window = this.#window;
     // Blank lines before the header name nothing.
-    while (window.start < window.end && (window.bytes[window.start] === LF || window.bytes[window.start] === CR)) {
-      const isLine = window.bytes[window.start] === LF;
-      this.#begin(window.start + 1, this.#line + (isLine ? 1 : 0));
+    while (window.length > 0 && (window.bytes[window.start] === LF || window.bytes[window.start] === CR)) {
+      const next = this.#behindLineEnd(window.start, isLast);
+      if (next === undefined) return false;
+      this.#begin(next, this.#line + 1);
     }
-    const lineEnd = indexWithin(window, LF, window.start);
+    const lineEnd = searchForLineEnd(window)(window.start);
     if (lineEnd === Infinity && !isLast && window.length <= this.#limits.maxBytes) return false;
     const line = window.bytes
       .subarray(window.start, Math.min(lineEnd, window.end))
@@ -308,7 +346,18 @@ export class CsvSplitter implements Splitter {
   }
 }
 
-function indexWithin(window: ByteWindow, byte: number, from: number): number {
-  const found = window.bytes.indexOf(byte, from);
-  return found === -1 || found >= window.end ? Infinity : found;
+/** The first `byte` at or behind an offset, Infinity where there is none: searched again only when the last one found lies before it. */
+function searchFor(window: ByteWindow, byte: number): (from: number) => number {
+  let found = -1;
+  return (from) => {
+    if (found >= from) return found;
+    found = window.bytes.indexOf(byte, from);
+    if (found === -1 || found >= window.end) found = Infinity;
+    return found;
+  };
+}
+
+function searchForLineEnd(window: ByteWindow): (from: number) => number {
+  const [feed, carriageReturn] = [searchFor(window, LF), searchFor(window, CR)];
+  return (from) => Math.min(feed(from), carriageReturn(from));
 }

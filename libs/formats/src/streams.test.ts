@@ -34,8 +34,14 @@ const kinds: readonly Kind[] = [
   {
     name: "CSV with a header",
     create: (options) => new CsvSplitter(options),
-    alphabet: ["a", ";", ";", "\n", '"', "\r\n", "b,c"],
+    alphabet: ["a", ";", ";", "\n", "\r", '"', "\r\n", "b,c"],
     prefix: "\nä;b\n",
+  },
+  {
+    name: "CSV with CR line ends",
+    create: (options) => new CsvSplitter({ ...options, rejectHeaderAlone: true }),
+    alphabet: ["a", ";", ";", "\r", "\r", '"', '"', '""', "x".repeat(40), "\n"],
+    prefix: "\rä;b\r",
   },
 ];
 

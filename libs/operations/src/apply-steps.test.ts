@@ -2,7 +2,8 @@ import { type Json, type JsonObject, OneDataError } from "@onedata/core";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { applySteps, type InputRecord, type RecordResult } from "./apply-steps.ts";
-import type { OperationDeps, Step } from "./operation.ts";
+import { cpuTimeMs } from "./cpu-time.ts";
+import { type OperationDeps, type Step, type StepCall, type TableQuery, withCall } from "./operation.ts";
 import { findOperation } from "./registry.ts";
 import { StepCache } from "./step-cache.ts";
 
@@ -107,6 +108,48 @@ describe("applySteps", () => {
     });
   });
 
+  it("asks a table once per call, and holds back only the records that need it when it cannot be read", async () => {
+    const queries: TableQuery[] = [];
+    let isAway = false;
+    const tables: StepCall["tables"] = {
+      async find(query) {
+        queries.push(query);
+        if (isAway) throw new OneDataError("connection.unavailable", "10.0.0.7:5432/shop: refused");
+        return new Map(
+          query.keys.map((key) => [key, key === "3" ? { kind: "too_large", bytes: 40_000 } : { kind: "row", row: { name: `row ${key}` } }]),
+        );
+      },
+    };
+    const config = { connection: "warehouse", table: "shop.countries", on: "code", take: { name: "country.name" } };
+    const chain = [step("record.filter", { where: "code != 9" }), withCall(step("enrich.lookup", config), { tables })];
+    const input = records('{"code":1,"country":{}}', '{"code":1,"country":{}}', '{"code":"2"}', '{"code":3}', '{"code":9}', '{"code":null}');
+    const found = await applySteps(chain, input);
+    expect(queries).toEqual([{ schema: "shop", table: "countries", column: "code", take: ["name"], keys: ["1", "2", "3"], maxAgeMs: 10_000 }]);
+    expect(found.map((result) => (result.kind === "failed" ? result.code : result.kind))).toEqual([
+      "outputs",
+      "outputs",
+      "outputs",
+      "record.too_large",
+      "filtered",
+      "lookup.missing",
+    ]);
+    isAway = true;
+    const held = await applySteps(chain, input);
+    expect(held.map((result) => (result.kind === "failed" ? `${result.code} ${result.step} ${result.retryable}` : result.kind))).toEqual([
+      ...Array.from({ length: 4 }, () => "connection.unavailable 1 true"),
+      "filtered",
+      "connection.unavailable 1 true",
+    ]);
+    await expect(applySteps([step("enrich.lookup", config)], input)).resolves.toMatchObject([
+      { code: "connection.unavailable", retryable: true },
+      {},
+      {},
+      {},
+      {},
+      {},
+    ]);
+  });
+
   it("gives a record that meets a defect a failure of its own, without the error's text", async () => {
     const defect: Step = { apply: (record) => (record === 1 ? Promise.reject(new TypeError("secret")) : { kind: "outputs", records: [record] }) };
     const [first, second] = await applySteps([defect], records("1", "2"));
@@ -123,7 +166,7 @@ describe("applySteps", () => {
   });
 
   it("does not stall on a pattern that backtracks for ever elsewhere", async () => {
-    const start = performance.now();
+    const startMs = cpuTimeMs();
     const text = JSON.stringify({ code: `${"a".repeat(50_000)}b` });
     const results = await applySteps(
       [step("record.validate", { schema: { properties: { code: { pattern: "(a+)+$" } } }, onFail: "dead" })],
@@ -132,7 +175,7 @@ describe("applySteps", () => {
     expect(results[0]).toMatchObject({ kind: "failed", code: "record.invalid" });
     const [mapped] = await applySteps([step("record.map", { set: { hit: "$contains(code, /(a+)+$/)" }, unset: ["code"] })], records(text));
     expect(outputsOf(mapped)).toEqual(['{"hit":false}']);
-    expect(performance.now() - start).toBeLessThan(2_000);
+    expect(cpuTimeMs() - startMs).toBeLessThan(5_000);
   });
 });
 

@@ -2,7 +2,8 @@
  * Runs records through a chain of compiled steps: parse once, every step in turn over all records, stringify once.
  * Invariants:
  *  1. Exactly one result per record, in the order given. A record with several outputs fails as a whole when one of them fails.
- *  2. A data fault is that record's result; a fault of the service (a lookup that cannot answer) rejects the whole call.
+ *  2. A data fault is that record's result; a fault of the service (a lookup that cannot answer) rejects the whole call. A connection that cannot be used is the
+ *     result `connection.unavailable`, retryable, of the records that need it: others in the call go on.
  *  3. A record that comes out as it went in keeps its text byte for byte.
  *  4. A record that gets no turn because others of its group took too long asks for a retry; see `Pace`.
  *  5. Steps run over all records before the next step begins, so an operation that fetches does it once per call. Only real promises are awaited.
@@ -200,6 +201,7 @@ function toFailure(n: number, step: number, thrown: unknown): RecordResult {
       retryable: false,
       cause: thrown,
     };
-  if (thrown.row.retry !== "never") throw thrown;
-  return { n, kind: "failed", step, code: thrown.code, message: thrown.message, retryable: false };
+  const isHeld = thrown.code === "connection.unavailable";
+  if (thrown.row.retry !== "never" && !isHeld) throw thrown;
+  return { n, kind: "failed", step, code: thrown.code, message: thrown.message, retryable: isHeld };
 }

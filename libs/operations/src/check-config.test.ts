@@ -1,6 +1,7 @@
 import { type Json, type JsonObject, OneDataError, type Violation } from "@onedata/core";
 import { describe, expect, it } from "vitest";
 import { checkConfig } from "./check-config.ts";
+import { cpuTimeMs } from "./cpu-time.ts";
 import { findOperation } from "./registry.ts";
 import { compileSchema, schemaProblems } from "./schema/compile-schema.ts";
 import { declaredMembers, warnExpressions } from "./warn-expressions.ts";
@@ -31,6 +32,9 @@ describe("checkConfig", () => {
     expect(problems("record.map", { set: { "a..b": "1" } })[0]).toMatch(/"a\.\.b" is not a path/);
     expect(problems("record.validate", { schema: { properties: { a: { pattern: "(?!x)" } } } })[0]).toMatch(
       /^\/schema\/properties\/a\/pattern the pattern \(\?!x\) cannot be used: .*RE2/,
+    );
+    expect(problems("record.validate", { schema: { properties: { a: { minLenght: 1 } } } })[0]).toMatch(
+      /^\/schema\/properties\/a\/minLenght unknown keyword "minLenght"; did you mean "minLength"/,
     );
     expect(problems("record.validate", { schema: { properties: { a: { minimum: "0" } } } })[0]).toMatch(
       /^\/schema\/properties\/a\/minimum must be a number/,
@@ -107,13 +111,13 @@ describe("compileSchema", () => {
   });
 
   it("bounds the work for one value", () => {
-    const start = performance.now();
+    const startMs = cpuTimeMs();
     const numbers: Json = Array.from({ length: 300_000 }, (_, i) => i);
     expect(compileSchema({ items: { type: "string" } })(numbers)).toEqual([{ pointer: "/0", code: "type", detail: "must be a string, is 0" }]);
     expect(lines(compileSchema({ items: { enum: Array.from({ length: 3000 }, (_, i) => `v${i}`) } })(numbers))[0]).toMatch(
       /too many for a schema of 300/,
     );
-    expect(performance.now() - start).toBeLessThan(1_500);
+    expect(cpuTimeMs() - startMs).toBeLessThan(3_000);
   });
 
   it("allows recursion in one branch", () => {
@@ -135,9 +139,9 @@ describe("compileSchema", () => {
         { b: 2, a: 1 },
       ]),
     ).toHaveLength(1);
-    const start = performance.now();
+    const startMs = cpuTimeMs();
     expect(unique(Array.from({ length: 20_000 }, (_, i) => ({ i })))).toEqual([]);
-    expect(performance.now() - start).toBeLessThan(1_000);
+    expect(cpuTimeMs() - startMs).toBeLessThan(3_000);
   });
 
   it.each([
@@ -154,11 +158,11 @@ describe("compileSchema", () => {
     "date-time",
   ])("does not stall on hostile text for the format %s", (format) => {
     const judge = compileSchema({ format });
-    const start = performance.now();
+    const startMs = cpuTimeMs();
     for (const piece of ["a", "a.", "a-", "1", "1:", "/", "%20", "{a}", "a@", "http://a", "((a+)+"])
       judge(`http://${piece.repeat(2000 / piece.length)}\u0001`);
     for (const piece of ["a", "a.", "a-", "0:", "a@a", "P1"]) judge(`${piece.repeat(2000 / piece.length)}\u0001`);
-    expect(performance.now() - start).toBeLessThan(1_500);
+    expect(cpuTimeMs() - startMs).toBeLessThan(3_000);
   });
 });
 

@@ -4,24 +4,38 @@ import { stringifyJson } from "@onedata/formats";
 import { describe, expect, it } from "vitest";
 import { applySteps } from "./apply-steps.ts";
 import { checkConfig } from "./check-config.ts";
-import type { OperationDeps } from "./operation.ts";
+import { type OperationDeps, type StepCall, type TableRow, withCall } from "./operation.ts";
 import { operations } from "./registry.ts";
 
 /** The lookup table that examples may use: `countries`, uploaded with `code` as its key. */
 const countries: readonly JsonObject[] = [
   { code: "NO", name: "Norway", continent: "Europe", calling_code: 47 },
   { code: "JP", name: "Japan", continent: "Asia", calling_code: 81 },
+  { code: "VN", name: "Vietnam", continent: "Asia", calling_code: 84 },
 ];
+const keyOf = (row: JsonObject, column: string): string => stringifyJson(row[column] ?? null).replaceAll('"', "");
 const deps: OperationDeps = {
   lookups: {
     async get(table, column, keys) {
       if (table !== "countries") throw new OneDataError("lookup.not_found", `no lookup table "${table}"`);
-      const rows = countries.map((row): [string, JsonObject] => [stringifyJson(row[column] ?? null).replaceAll('"', ""), row]);
+      const rows = countries.map((row): [string, JsonObject] => [keyOf(row, column), row]);
       return new Map(rows.filter(([key]) => keys.includes(key)));
     },
   },
 };
 
+/** The same table in the database of the connection that examples may name. */
+const call: StepCall = {
+  tables: {
+    find: async ({ column, keys }) =>
+      new Map(
+        keys.flatMap((key): [string, TableRow][] => {
+          const [row, ...more] = countries.filter((each) => keyOf(each, column) === key);
+          return row === undefined ? [] : [[key, more.length > 0 ? { kind: "ambiguous" } : { kind: "row", row }]];
+        }),
+      ),
+  },
+};
 const timeUnixMs = Date.UTC(2026, 10, 23, 12, 30);
 
 describe.each(operations.map((operation) => ({ name: operation.description.name, operation })))("$name", ({ operation }) => {
@@ -29,7 +43,7 @@ describe.each(operations.map((operation) => ({ name: operation.description.name,
 
   it.each(description.examples.map((example) => ({ title: example.name, example })))("$title", async ({ example }) => {
     expect(checkConfig(description, example.config)).toEqual([]);
-    const step = operation.compile(example.config, deps);
+    const step = withCall(operation.compile(example.config, deps), call);
     const [result] = await applySteps([step], [{ n: 0, json: JSON.stringify(example.input), timeUnixMs }]);
     if (example.outputs !== undefined) {
       expect(result).toMatchObject({ kind: "outputs" });
@@ -43,7 +57,7 @@ describe.each(operations.map((operation) => ({ name: operation.description.name,
 
   it("never changes the record it is given", async () => {
     for (const { config, input } of description.examples) {
-      const step = operation.compile(config, deps);
+      const step = withCall(operation.compile(config, deps), call);
       const before = structuredClone(input);
       const frozen = deepFreeze(structuredClone(input));
       try {

@@ -3,7 +3,7 @@
  * The key is the config's text itself, not a hash that somebody else computed, so a wrong hash can never run another tenant's config.
  * Bounded; the least recently used step goes first. A config that does not compile is not kept.
  */
-import { OneDataError } from "@onedata/core";
+import { keepNewest, OneDataError } from "@onedata/core";
 import { parseJson } from "@onedata/formats";
 import type { OperationDeps, Step } from "./operation.ts";
 import { findOperation } from "./registry.ts";
@@ -23,19 +23,13 @@ export class StepCache {
     const key = `${tenant}\n${operationName}\n${configJson}`;
     const known = this.#steps.get(key);
     if (known !== undefined) {
-      // A map keeps insertion order: the front is the least recently used.
-      this.#steps.delete(key);
-      this.#steps.set(key, known);
+      keepNewest(this.#steps, key, known, this.#maxSteps);
       return known;
     }
     const operation = findOperation(operationName);
     if (operation === undefined) throw new OneDataError("operation.not_found", `no operation "${operationName}" here: see GET /v1/operations`);
     const step = operation.compile(parseConfig(operationName, configJson), this.#deps(tenant));
-    this.#steps.set(key, step);
-    for (const oldest of this.#steps.keys()) {
-      if (this.#steps.size <= this.#maxSteps) break;
-      this.#steps.delete(oldest);
-    }
+    keepNewest(this.#steps, key, step, this.#maxSteps);
     return step;
   }
 

@@ -38,7 +38,7 @@ const record = (n: number, batchId: bigint, ordinal: number): SinkRecord => ({
     ok: true,
   }),
   timeUnixMs: 0,
-  source: { batchId, n: ordinal, generation: 0 },
+  source: { batchId, seq: batchId, n: ordinal, generation: 0 },
 });
 
 let batch = 0n;

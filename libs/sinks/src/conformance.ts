@@ -28,7 +28,8 @@ export const testContext = (signal: AbortSignal = new AbortController().signal):
 });
 
 export const testRecord = (n: number, json: string, source: Partial<SourceEvent> = {}): SinkRecord => {
-  const from = { batchId: source.batchId ?? 1n, n: source.n ?? n, generation: source.generation ?? 0 };
+  const batchId = source.batchId ?? 1n;
+  const from = { batchId, seq: source.seq ?? batchId, n: source.n ?? n, generation: source.generation ?? 0 };
   return { n, key: `${from.batchId}-${from.n}-${from.generation}-${n}`, json, timeUnixMs: 1_700_000_000_000, source: from };
 };
 

@@ -1,7 +1,7 @@
 /**
  * Every sink there is: the one list. Adding one = a folder and a line here.
  *
- * Invariant of `write`: exactly one outcome per record, whatever a writer does; if every record failed because its sink is away, the call as a whole throws `sink.unavailable`.
+ * Invariant of `write`: exactly one outcome per record, whatever a writer does; if every record failed because its sink is certainly away, the call as a whole throws `sink.unavailable`.
  */
 import { OneDataError, type OperationDescription, type Violation } from "@onedata/core";
 import { fileCsv } from "./file-csv/file-csv.ts";
@@ -110,7 +110,7 @@ function complete(groups: readonly SinkGroup[], outcomes: WriteOutcomes): WriteO
     for (const record of group.records) {
       const outcome = outcomes.get(record.n) ?? unavailable(`${group.kind} gave no answer for record ${record.n}`);
       exact.set(record.n, outcome);
-      if (outcome.kind === "failed" && outcome.code === "sink.unavailable") message ||= outcome.message;
+      if (outcome.kind === "failed" && outcome.code === "sink.unavailable" && outcome.blame === undefined) message ||= outcome.message;
       else available = true;
     }
   }

@@ -9,7 +9,13 @@
 import type { JsonObject, OperationDescription, Violation } from "@onedata/core";
 
 /** An event as ledgers and keys name it: by its SOURCE batch and ordinal, so a replay meets its own ledger row. */
-export type SourceEvent = { readonly batchId: bigint; readonly n: number; readonly generation: number };
+export type SourceEvent = {
+  readonly batchId: bigint;
+  /** Place of the source batch in the order of capture; 0 from an engine that does not say it yet. */
+  readonly seq: bigint;
+  readonly n: number;
+  readonly generation: number;
+};
 
 export type SinkRecord = {
   /** Unique in the call. */
@@ -53,7 +59,20 @@ export type WriteContext = {
 export type WriteOutcome =
   | { readonly kind: "written" }
   | { readonly kind: "duplicate" }
-  | { readonly kind: "failed"; readonly code: string; readonly message: string; readonly retryable: boolean };
+  | {
+      readonly kind: "failed";
+      readonly code: string;
+      readonly message: string;
+      readonly retryable: boolean;
+      /** Of `sink.unavailable`: absent = the sink's fault. */
+      readonly blame?: Blame;
+    };
+
+/**
+ * `unclear`: the sink answered an error of its own to a request that carried this record, perhaps among others; the engine parts the request, and judges by what
+ * the sink writes for others. `none`: not sent, for a record before it failed that way.
+ */
+export type Blame = "unclear" | "none";
 
 export type WriteOutcomes = Map<number, WriteOutcome>;
 
@@ -104,7 +123,13 @@ export type ConnectionKind = {
 };
 
 /** A fault of the sink, not of the record: the engine blocks and retries, and no dead letter is made. */
-export const unavailable = (message: string): WriteOutcome => ({ kind: "failed", code: "sink.unavailable", message, retryable: true });
+export const unavailable = (message: string, blame?: Blame): WriteOutcome => ({
+  kind: "failed",
+  code: "sink.unavailable",
+  message,
+  retryable: true,
+  ...(blame === undefined ? {} : { blame }),
+});
 
 export const refused = (code: "sink.unstorable" | "sink.rejected" | "record.not_an_object" | "config.invalid", message: string): WriteOutcome => ({
   kind: "failed",

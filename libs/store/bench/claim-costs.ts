@@ -19,9 +19,20 @@ import {
   type Store,
 } from "@onedata/store";
 import { createTestPipeline, createTestTenant } from "@onedata/store/testing";
+import { buffersOf } from "./server-figures.ts";
 
 type Target = CaptureRequest["target"];
-type Row = { shape: string; claims: number; "p50 ms": number; "p99 ms": number; "events/claim": number; "lost %": number; "events/s": number };
+type Row = {
+  shape: string;
+  claims: number;
+  "p50 ms": number;
+  "p99 ms": number;
+  "events/claim": number;
+  "lost %": number;
+  "events/s": number;
+  "buffers/claim"?: number;
+  "buffers/completion"?: number;
+};
 
 const only = new Set(process.argv.slice(2));
 const wants = (name: string): boolean => only.size === 0 || only.has(name);
@@ -64,7 +75,8 @@ async function drain(stores: readonly Store[], shape: string, limits: { ms: numb
   const incarnations = stores.map(() => randomUUID());
   for (const [i, store] of stores.entries()) await registerEngine(store, { incarnation: incarnations[i] ?? "", slots: 2, leaseMs: 60_000 });
   const times: number[] = [];
-  const counts = { events: 0, lost: 0, batches: 0 };
+  const counts = { events: 0, lost: 0, batches: 0, runs: 0 };
+  const before = await readBuffers(stores);
   const started = performance.now();
   await Promise.all(
     stores.map(async (store, i) => {
@@ -82,11 +94,13 @@ async function drain(stores: readonly Store[], shape: string, limits: { ms: numb
         counts.events += run.events;
         counts.lost += run.lost;
         counts.batches += run.batches.length;
+        counts.runs += 1;
         await finish(store, run, incarnations[i] ?? "");
       }
     }),
   );
   const seconds = (performance.now() - started) / 1000;
+  const after = await readBuffers(stores);
   return {
     shape,
     claims: times.length,
@@ -95,7 +109,16 @@ async function drain(stores: readonly Store[], shape: string, limits: { ms: numb
     "events/claim": Math.round(counts.events / times.length),
     "lost %": round((100 * counts.lost) / Math.max(1, counts.batches + counts.lost)),
     "events/s": Math.round(counts.events / seconds),
+    "buffers/claim": Math.round((after.claims - before.claims) / times.length),
+    "buffers/completion": Math.round((after.completions - before.completions) / counts.runs),
   };
+}
+
+/** Exact: the backends hand in what they have counted first. */
+async function readBuffers(stores: readonly Store[]): Promise<{ claims: number; completions: number }> {
+  for (const { claim, completion } of stores) for (const sql of [claim, completion]) await sql`select pg_stat_force_next_flush()`;
+  const [{ sql }] = stores as [Store];
+  return { claims: await buffersOf(sql, "claim-costs-claim"), completions: await buffersOf(sql, "claim-costs-completion") };
 }
 
 const finish = (store: Store, run: ClaimedRun, engine: string): Promise<unknown> =>
@@ -243,8 +266,9 @@ const dataDir = mkdtempSync(join(tmpdir(), "onedata-bench-"));
 {
   await using server = await openEmbeddedPostgres({ dataDir });
   await migrate(server.url);
-  await using store = openStore(server.url);
-  await using other = openStore(server.url);
+  const options = { applicationName: "claim-costs", completionConnections: 1 };
+  await using store = openStore(server.url, options);
+  await using other = openStore(server.url, options);
   if (wants("capture")) console.table(await benchCapture(store));
   if (wants("claim")) console.table(await benchClaims(store, other));
   if (wants("snapshot")) console.table(await benchSnapshot(store));

@@ -1,6 +1,7 @@
 /**
  * A COMMIT whose answer was lost: end that backend, wait until it is gone, look its batches up by nonce.
  * Until the backend is gone it could still commit; afterwards what is not there will never be.
+ * Asked on connections of the hot path: they fail where the server has fallen silent, as the lost one did.
  */
 import { type BatchId, toBatchId } from "@onedata/core";
 import type { PackedBatch } from "./capture-batches.ts";
@@ -21,18 +22,19 @@ export async function findLostCommit(
   const giveUpAt = performance.now() + PATIENCE_MS;
   while (performance.now() < giveUpAt) {
     try {
-      const ended = await store.sql`select pg_terminate_backend(pid, 2000) as gone from pg_stat_activity where application_name = ${applicationName}`;
+      const ended =
+        await store.lease`select pg_terminate_backend(pid, 2000) as gone from pg_stat_activity where application_name = ${applicationName}`;
       if (!ended.every((row) => row["gone"] === true)) continue;
-      const rows = await store.sql<{ id: bigint; pipeline_id: bigint; n: number }[]>`
+      const rows = await store.lease<{ id: bigint; pipeline_id: bigint; n: number }[]>`
         select id, pipeline_id, n from onedata.batches
          where nonce = ${nonce} and id >= onedata.id_at(clock_timestamp() - interval '10 minutes') order by seq`;
       if (rows.length === 0) return "absent";
       const kept = batches.some((batch) => batch.events.some((event) => event.idempotencyKey !== undefined))
         ? new Set(
             (
-              await store.sql<
+              await store.lease<
                 { batch_id: bigint; n: number }[]
-              >`select batch_id, n from onedata.events where batch_id in ${store.sql(rows.map((row) => row.id))}`
+              >`select batch_id, n from onedata.events where batch_id in ${store.lease(rows.map((row) => row.id))}`
             ).map((row) => `${row.batch_id}:${row.n}`),
           )
         : undefined;

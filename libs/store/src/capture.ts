@@ -6,7 +6,8 @@
  * 2. One bad request never fails its neighbours: a group that fails is retried request by request.
  * 3. A COMMIT whose answer was lost is looked up, never retried blindly: the backend is ended first, then the batches are searched by nonce;
  *    only what is proven absent is written again.
- * 4. The same idempotency key answers the first id; another body under it is a conflict; a key held by an open transaction is busy, for that request alone.
+ * 4. On a full disk a group is refused as a whole with `capture.disk_full`: nothing of it was written, and trying its requests one by one would only press on.
+ * 5. The same idempotency key answers the first id; another body under it is a conflict; a key held by an open transaction is busy, for that request alone.
  */
 import { createHash, randomUUID } from "node:crypto";
 import { type BatchId, OneDataError, type PipelineId, toBatchId } from "@onedata/core";
@@ -55,6 +56,10 @@ async function captureOrSplit(
     return await captureItems(store, connection, items);
   } catch (error) {
     if (isConnectionLost(error)) throw error;
+    if (sqlStateOf(error) === DISK_FULL) {
+      const failed: CaptureOutcome = { kind: "failed", error: diskFull(error) };
+      return items.map(() => failed);
+    }
     if (requests.length === 1) return items.map(() => toFailure(error));
     // The requests without keys cannot be what waited for a lock: they go together, so one busy key costs them one lock_timeout and no more.
     if (sqlStateOf(error) === "55P03") {
@@ -66,6 +71,18 @@ async function captureOrSplit(
     return outcomes;
   }
 }
+
+/**
+ * A full disk: a statement fails with it; where the WAL cannot grow the server ends with it (PANIC), and the driver tells so at the first statement of the next
+ * connection, without having sent that.
+ */
+const DISK_FULL = "53100";
+
+export const diskFull = (cause: unknown): OneDataError =>
+  new OneDataError("capture.disk_full", "the database's disk is full: nothing was captured, and nothing that was captured is lost; try again later", {
+    cause,
+    retryAfterSeconds: 5,
+  });
 
 async function splitBy(
   store: Store,
@@ -94,16 +111,14 @@ function toFailure(error: unknown): CaptureOutcome {
 
 async function captureItems(store: Store, connection: CaptureConnection, items: readonly Item[]): Promise<CaptureOutcome[]> {
   const keyed = items.some((item) => item.event.idempotencyKey !== undefined);
-  const folded = keyed ? foldDuplicates(items) : { first: items, copies: [] };
-  const batches = packBatches(folded.first);
+  const { first, rivals, copies } = keyed ? foldKeys(items) : { first: items, rivals: [], copies: [] };
+  const batches = packBatches(first);
   const answer = await writeOrFind(store, connection, batches, keyed);
   if (answer instanceof OneDataError) return items.map(() => ({ kind: "failed", error: answer }));
-  const outcomes = await toOutcomes(connection.sql, batches, answer, items.length);
-  for (const { slot, first, sameBody } of folded.copies) {
-    const outcome = outcomes[first];
-    if (outcome !== undefined)
-      outcomes[slot] =
-        !sameBody && outcome.kind === "captured" ? { kind: "conflict" } : outcome.kind === "captured" ? { ...outcome, duplicate: true } : outcome;
+  const outcomes = await toOutcomes(connection.sql, batches, answer, { count: items.length, rivals });
+  for (const { slot, of } of copies) {
+    const outcome = outcomes[of];
+    if (outcome !== undefined) outcomes[slot] = outcome.kind === "captured" ? { ...outcome, duplicate: true } : outcome;
   }
   return outcomes;
 }
@@ -140,25 +155,35 @@ async function writeOrFind(
   }
 }
 
-type Copy = { readonly slot: number; readonly first: number; readonly sameBody: boolean };
+/** `of`: the slot whose outcome it shares. */
+type Copy = { readonly slot: number; readonly of: number };
+/** Another body under the key of slot `first`: judged by what is stored in the end, which need not be that first one. */
+type Rival = Item & { readonly first: number };
 
-/** Of events with one key in one group, the first is written and the others answer with it. */
-function foldDuplicates(items: readonly Item[]): { first: readonly Item[]; copies: readonly Copy[] } {
-  const seen = new Map<string, Item>();
+/** Of the events with one key in one group, the first is written. Those with an equal body share one answer; each other body gets its own. */
+function foldKeys(items: readonly Item[]): { first: readonly Item[]; rivals: readonly Rival[]; copies: readonly Copy[] } {
+  const keys = new Map<string, { readonly first: number; readonly slotByBody: Map<string, number> }>();
   const first: Item[] = [];
+  const rivals: Rival[] = [];
   const copies: Copy[] = [];
   for (const item of items) {
-    const key =
-      item.event.idempotencyKey === undefined ? undefined : `${item.target.tenantId}/${item.target.pipelineId}/${item.event.idempotencyKey}`;
-    const known = key === undefined ? undefined : seen.get(key);
-    if (known !== undefined) {
-      copies.push({ slot: item.slot, first: known.slot, sameBody: known.event.payload === item.event.payload });
+    const { slot, target, event } = item;
+    if (event.idempotencyKey === undefined) {
+      first.push(item);
       continue;
     }
-    if (key !== undefined) seen.set(key, item);
-    first.push(item);
+    const key = `${target.tenantId}/${target.pipelineId}/${event.idempotencyKey}`;
+    const known = keys.get(key);
+    const same = known?.slotByBody.get(event.payload);
+    if (known === undefined) {
+      keys.set(key, { first: slot, slotByBody: new Map([[event.payload, slot]]) });
+      first.push(item);
+    } else if (same === undefined) {
+      known.slotByBody.set(event.payload, slot);
+      rivals.push({ ...item, first: known.first });
+    } else copies.push({ slot, of: same });
   }
-  return { first, copies };
+  return { first, rivals, copies };
 }
 
 const pack = (batches: readonly PackedBatch[], field: (event: CaptureEvent) => string): string =>
@@ -200,9 +225,14 @@ export async function writeBatches(sql: Sql | Transaction, batches: readonly Pac
   };
 }
 
-async function toOutcomes(sql: Sql, batches: readonly PackedBatch[], { ids, kept }: LostCommit, count: number): Promise<CaptureOutcome[]> {
+async function toOutcomes(
+  sql: Sql,
+  batches: readonly PackedBatch[],
+  { ids, kept }: LostCommit,
+  { count, rivals }: { count: number; rivals: readonly Rival[] },
+): Promise<CaptureOutcome[]> {
   const outcomes = new Array<CaptureOutcome>(count);
-  const losers: { slot: number; batch: PackedBatch; event: CaptureEvent }[] = [];
+  const losers: Item[] = [];
   const refused: PackedBatch[] = [];
   batches.forEach((batch, g) => {
     const batchId = ids[g];
@@ -213,28 +243,30 @@ async function toOutcomes(sql: Sql, batches: readonly PackedBatch[], { ids, kept
     batch.slots.forEach((slot, n) => {
       const event = batch.events[n];
       if (event === undefined) return;
-      if (event.idempotencyKey !== undefined && kept?.has(`${batchId}:${n}`) === false) losers.push({ slot, batch, event });
+      if (event.idempotencyKey !== undefined && kept?.has(`${batchId}:${n}`) === false) losers.push({ slot, target: batch.target, event });
       else outcomes[slot] = { kind: "captured", batchId, n, duplicate: false };
     });
   });
-  if (losers.length > 0) await answerLosers(sql, losers, outcomes);
   if (refused.length > 0) await answerRefused(sql, refused, outcomes);
+  for (const rival of rivals) {
+    const outcome = outcomes[rival.first];
+    // Nothing was written under its key; the caller looks the pipeline up again, for both.
+    if (outcome?.kind === "refused") outcomes[rival.slot] = outcome;
+    else losers.push(rival);
+  }
+  if (losers.length > 0) await answerLosers(sql, losers, outcomes);
   return outcomes;
 }
 
 /** The second select: the rows of whoever was first, committed by now. */
-async function answerLosers(
-  sql: Sql,
-  losers: readonly { slot: number; batch: PackedBatch; event: CaptureEvent }[],
-  outcomes: CaptureOutcome[],
-): Promise<void> {
+async function answerLosers(sql: Sql, losers: readonly Item[], outcomes: CaptureOutcome[]): Promise<void> {
   const rows: readonly { o: bigint; batch_id: bigint | null; n: number | null; same: boolean | null }[] = await sql.unsafe(
     `select x.o, i.batch_id, i.n, i.body_hash = decode(x.body, 'hex') as same
        from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) with ordinality x(tenant_id, pipeline_id, key, body, o)
        left join onedata.idempotency_keys i on i.tenant_id = x.tenant_id and i.pipeline_id = x.pipeline_id and i.key_hash = decode(x.key, 'hex')`,
     [
-      `{${losers.map(({ batch }) => batch.target.tenantId).join(",")}}`,
-      `{${losers.map(({ batch }) => batch.target.pipelineId).join(",")}}`,
+      `{${losers.map(({ target }) => target.tenantId).join(",")}}`,
+      `{${losers.map(({ target }) => target.pipelineId).join(",")}}`,
       `{${losers.map(({ event }) => sha256(event.idempotencyKey ?? "")).join(",")}}`,
       `{${losers.map(({ event }) => sha256(event.payload)).join(",")}}`,
     ],

@@ -26,6 +26,16 @@ export type DeadLetterInput = {
 /** The outputs of one batch for one sink that the engine stores itself, in order of their ordinals; one ordinal may come several times. */
 export type OutputInput = { readonly sink: number; readonly ordinals: readonly number[]; readonly payloads: readonly string[] };
 
+export type BatchRest = {
+  readonly progress: Progress;
+  readonly bytes: number;
+  readonly delayMs: number;
+  /** A good run clears its crashes; `kept`: a part of a suspect went well, the rest is as suspect; `crashed`: its rest was in flight when a service died. */
+  readonly standing?: "cleared" | "kept" | "crashed";
+  /** A write has begun whose outcome nobody knows: the version stays. So it does where a sink is done. */
+  readonly writeBegun?: boolean;
+};
+
 export type CompletedBatch = {
   readonly batchId: BatchId;
   readonly attempt: number;
@@ -40,7 +50,7 @@ export type CompletedBatch = {
   readonly verdicts: Uint8Array;
   readonly counts: { readonly delivered: number; readonly filtered: number; readonly dead: number };
   /** Absent: every event is final. */
-  readonly left?: { readonly progress: Progress; readonly bytes: number; readonly delayMs: number } | undefined;
+  readonly left?: BatchRest | undefined;
   readonly deadLetters?: readonly DeadLetterInput[] | undefined;
   readonly outputs?: readonly OutputInput[] | undefined;
 };
@@ -65,6 +75,8 @@ export async function completeRun(store: Store, completion: Completion): Promise
   const ids = rows[0]?.ids ?? "";
   return new Set(ids === "" ? [] : ids.split(",").map((id) => toBatchId(BigInt(id))));
 }
+
+const STANDING = { cleared: 0, kept: 1, crashed: 2 } as const;
 
 const array = (values: readonly unknown[]): string => `{${values.join(",")}}`;
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
@@ -101,6 +113,9 @@ function toParameters({ runId, engine, wokenBy, durationMs, steps, traceId, batc
     array(outputs.map(({ output }) => output.payloads.reduce((sum, text) => sum + text.length, 0))),
     outputs.map(({ output }) => array(output.ordinals)).join("\u001d"),
     outputs.map(({ output }) => packPayloads(output)).join("\u001d"),
+    array(batches.map(({ left }) => STANDING[left?.standing ?? "cleared"])),
+    array(batches.map(({ left }) => left !== undefined && (left.writeBegun === true || left.progress.some(({ sinksDone }) => sinksDone.length > 0)))),
+    array(batches.map(({ version }) => version)),
   ];
 }
 

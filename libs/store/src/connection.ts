@@ -7,9 +7,12 @@
  * 2. Capture and completion commit synchronously; claims, releases and renewals need not: losing one in a crash only repeats work behind the fence.
  * 3. 64-bit integers are `bigint` in JavaScript, everywhere.
  * 4. No transaction pooler: sessions keep prepared statements and settings.
+ * 5. No statement is compiled: up to Postgres 17 a plan that rule 1 leaves no other way counts as endlessly dear, and compiling it took 2 s per capture.
  */
 import { randomUUID } from "node:crypto";
 import postgres from "postgres";
+import { arrayTypes } from "./array-types.ts";
+import { createSocketGuard } from "./guard-connects.ts";
 import { guardTransactions } from "./guard-transactions.ts";
 
 export type Sql = postgres.Sql<{ bigint: bigint }>;
@@ -23,6 +26,8 @@ export type StoreOptions = {
   readonly importConnections?: number;
   readonly completionConnections?: number;
   readonly applicationName?: string;
+  /** A connection of the hot path without a word for so long is ended; tests shorten it. */
+  readonly silentMs?: number;
 };
 
 export interface Store extends AsyncDisposable {
@@ -48,7 +53,8 @@ export interface CaptureConnections {
 
 export type CaptureConnection = { readonly sql: Sql; readonly applicationName: string };
 
-const PLANNER = {
+/** Settings of connections that run statements of the hot path. */
+export const PLANNER = {
   enable_seqscan: "off",
   enable_hashjoin: "off",
   enable_mergejoin: "off",
@@ -56,9 +62,13 @@ const PLANNER = {
   plan_cache_mode: "force_generic_plan",
 };
 
+const CONNECT_SECONDS = 10;
+/** Statements of the hot path take milliseconds; what has heard nothing for so long waits for a server that is gone. */
+const SILENT_MS = 60_000;
+
 /**
- * A `postgres` client with this package's types. The caller ends it.
- * `fetchTypes: false` leaves out the question for array types on connecting, for who reads no arrays: a connection cut just then rejects where nobody listens.
+ * A `postgres` client with this package's types; arrays are those of `array-types.ts`. The caller ends it. `silentMs`, where every statement is short: a connection
+ * without a word for so long is ended.
  */
 export function connect(
   url: string,
@@ -66,52 +76,72 @@ export function connect(
     max,
     applicationName,
     parameters = {},
-    fetchTypes = true,
-  }: { max: number; applicationName: string; parameters?: Record<string, string>; fetchTypes?: boolean },
+    silentMs,
+  }: { max: number; applicationName: string; parameters?: Record<string, string>; silentMs?: number | undefined },
 ): Sql {
-  const sql = postgres(url, {
+  const options = {
     max,
     onnotice: () => undefined,
-    types: { bigint: postgres.BigInt },
-    connection: { application_name: applicationName, ...parameters },
-    fetch_types: fetchTypes,
-    connect_timeout: 10,
+    types: { ...arrayTypes, bigint: postgres.BigInt },
+    connection: { application_name: applicationName, jit: "off", ...parameters },
+    fetch_types: false,
+    connect_timeout: CONNECT_SECONDS,
     max_lifetime: null,
-    backoff: (attempt) => Math.min(0.05 * 2 ** attempt, 2),
+    backoff: (attempt: number) => Math.min(0.05 * 2 ** attempt, 2),
+  };
+  // Its types know of no `socket`.
+  const sql = postgres(url, Object.assign(options, { socket: createSocketGuard(CONNECT_SECONDS * 1000, silentMs) }));
+  return openBeforeReserve(guardTransactions(sql, isConnectionLost));
+}
+
+/** `reserve` alone never gets a connection that it has to open, where types are not fetched (the driver waits for their query): another query opens it. */
+function openBeforeReserve(sql: Sql): Sql {
+  const reserve = sql.reserve.bind(sql);
+  Object.defineProperty(sql, "reserve", {
+    value: async () => {
+      await sql`select 1`;
+      return reserve();
+    },
   });
-  return guardTransactions(sql, isConnectionLost);
+  return sql;
 }
 
 /** Opens the pools; connections are made on first use. Disposing waits up to five seconds for running statements. */
 export function openStore(url: string, options: StoreOptions = {}): Store {
   const name = options.applicationName ?? "onedata";
+  const silentMs = options.silentMs ?? SILENT_MS;
   const sql = connect(url, { max: options.maxConnections ?? 10, applicationName: name, parameters: { synchronous_commit: "on" } });
-  const claim = connect(url, { max: 1, applicationName: `${name}-claim`, parameters: { ...PLANNER, synchronous_commit: "off" } });
+  const claim = connect(url, { max: 1, applicationName: `${name}-claim`, silentMs, parameters: { ...PLANNER, synchronous_commit: "off" } });
   const completion = connect(url, {
     max: options.completionConnections ?? 4,
     applicationName: `${name}-completion`,
+    silentMs,
     parameters: { ...PLANNER, synchronous_commit: "on" },
   });
-  const lease = connect(url, { max: 2, applicationName: `${name}-lease`, parameters: { ...PLANNER, synchronous_commit: "off" } });
+  const lease = connect(url, { max: 2, applicationName: `${name}-lease`, silentMs, parameters: { ...PLANNER, synchronous_commit: "off" } });
   const imports = connect(url, {
     max: options.importConnections ?? 2,
     applicationName: `${name}-imports`,
+    silentMs,
     parameters: { ...PLANNER, synchronous_commit: "on", lock_timeout: "5s" },
   });
-  const capture = openCaptureConnections(url, name, options.captureConnections ?? 2);
+  const capture = openCaptureConnections({ url, name, silentMs }, options.captureConnections ?? 2);
   const end = async (): Promise<void> => {
     await Promise.all([sql, imports, claim, completion, lease, ...capture.all].map((pool) => pool.end({ timeout: 5 })));
   };
   return { url, sql, capture, imports, claim, completion, lease, [Symbol.asyncDispose]: end };
 }
 
-function openCaptureConnections(url: string, name: string, count: number): CaptureConnections & { readonly all: readonly Sql[] } {
+function openCaptureConnections(
+  { url, name, silentMs }: { readonly url: string; readonly name: string; readonly silentMs: number },
+  count: number,
+): CaptureConnections & { readonly all: readonly Sql[] } {
   const connections = Array.from({ length: count }, (): CaptureConnection => {
     // 63 bytes is the longest name Postgres keeps.
     const applicationName = `${name.slice(0, 20)}-c-${randomUUID()}`;
     // A capture behind an application's open transaction on the same idempotency key waits this long and no longer.
     const parameters = { ...PLANNER, synchronous_commit: "on", lock_timeout: "300ms" };
-    return { sql: connect(url, { max: 1, applicationName, parameters }), applicationName };
+    return { sql: connect(url, { max: 1, applicationName, silentMs, parameters }), applicationName };
   });
   const free = [...connections];
   const waiting: ((connection: CaptureConnection) => void)[] = [];

@@ -6,6 +6,8 @@
  * 2. A sink's place in the plan differs per version. A page says which version was the newest in its snapshot; before outputs of an unknown one are judged, the
  *    places are read again and then the page. So an output of a version made a moment ago is never passed over.
  * 3. Every page says which session read it; one that does not hold the lock is refused.
+ * 4. While retention has old rows out of sight, nothing is read: they would come back behind the reader. What is gone between a page and its payloads is an error,
+ *    and is read again.
  * Idle, a page reads one entry of the index `outputs_cursor` per partition and place: what was passed is remembered, also where none of it was this sink's.
  */
 import { fromBase32, OneDataError, toBase32 } from "@onedata/core";
@@ -35,6 +37,7 @@ export function createExportReader(sql: Sql, sink: FileSink, session: string): E
     while (!signal.aborted) {
       const page = await readKeys(sql, sink, new Set(places.values()), from);
       assertSession(page.session, session, sink);
+      if (page.isMoving) return [];
       if (page.newest > newest) {
         places = await readPlaces(sql, sink);
         newest = page.newest;
@@ -69,9 +72,9 @@ async function readKeys(
   { pipelineId }: FileSink,
   places: ReadonlySet<number>,
   from: Place,
-): Promise<{ session: string | null; newest: number; keys: readonly Key[] }> {
-  const [row] = await sql<{ session: string | null; newest: number | null; keys: string | null }[]>`
-    select current_setting('onedata.export_session', true) as session,
+): Promise<{ session: string | null; isMoving: boolean; newest: number; keys: readonly Key[] }> {
+  const [row] = await sql<{ session: string | null; moving: boolean; newest: number | null; keys: string | null }[]>`
+    select current_setting('onedata.export_session', true) as session, onedata.old_rows_are_moving() as moving,
            (select max(version) from onedata.pipeline_versions where pipeline_id = ${pipelineId}) as newest,
            (select string_agg(concat_ws(',', p.xid, p.batch_id, p.sink, p.attempt, coalesce(r.version, 0), p.bytes), ';' order by p.xid, p.batch_id)
               from (select o.* from unnest(${`{${[...places].join(",")}}`}::smallint[]) s(place)
@@ -83,7 +86,7 @@ async function readKeys(
                      order by o.xid, o.batch_id limit ${KEYS_PER_PAGE}) p
               left join onedata.runs r on r.batch_id = p.batch_id and r.attempt = p.attempt) as keys`;
   const lines = row?.keys == null ? [] : row.keys.split(";");
-  return { session: row?.session ?? null, newest: row?.newest ?? -1, keys: lines.map(toKey) };
+  return { session: row?.session ?? null, isMoving: row?.moving ?? true, newest: row?.newest ?? -1, keys: lines.map(toKey) };
 }
 
 function toKey(line: string): Key {
@@ -116,6 +119,11 @@ async function readPayloads(sql: Sql, keys: readonly Key[], assertOwn: (session:
            with ordinality k(batch_id, sink, attempt, i)
       join onedata.outputs o on o.batch_id = k.batch_id and o.sink = k.sink and o.attempt = k.attempt
      order by k.i`;
+  if (rows.length < keys.length)
+    throw new OneDataError(
+      "store.busy",
+      `export: ${keys.length - rows.length} results are out of sight, while old days are dropped; read again soon`,
+    );
   return rows.flatMap(({ session, i, payloads }) => {
     assertOwn(session);
     const key = keys[i - 1];
@@ -129,6 +137,16 @@ export function assertSession(found: string | null, expected: string, { pipeline
 
 /** Two ids of 13 digits of base32, so the order of the text is that of the numbers. The second is the batch id as it stands in event ids. */
 const toPosition = ({ xid, batchId }: Place): string => `${toBase32(xid).padStart(13, "0")}-${toBase32(batchId).padStart(13, "0")}`;
+
+/** Notes how far the finished files reach; it never goes back. Nothing is noted for a pipeline that is gone. */
+export async function reportPosition(sql: Sql, { pipelineId, sinkId, path }: FileSink, position: string): Promise<void> {
+  const { xid, batchId } = toPlace(position);
+  await sql`
+    insert into onedata.export_positions as x (pipeline_id, sink_id, path, xid, batch_id)
+    select id, ${sinkId}, ${path}, ${String(xid)}::text::xid8, ${batchId}::bigint from onedata.pipelines where id = ${pipelineId}
+    on conflict (pipeline_id, sink_id, path) do update set xid = excluded.xid, batch_id = excluded.batch_id, updated_at = clock_timestamp()
+     where (excluded.xid, excluded.batch_id) > (x.xid, x.batch_id)`;
+}
 
 function toPlace(position: string | undefined): Place {
   if (position === undefined) return START;

@@ -12,4 +12,6 @@ export type FileSink = {
   /** `file.ndjson`. Kind and config are the active version's where it has the sink, else the newest's. */
   readonly kind: string;
   readonly config: JsonObject;
+  /** Its pipeline is being deleted and nothing of it waits or runs: what is there is all there will be, and the pipeline goes when finished files hold it. */
+  readonly isClosing: boolean;
 };

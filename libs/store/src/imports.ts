@@ -14,6 +14,7 @@ export type ReceivedImport = {
   readonly sourceBytes: bigint;
   readonly sourceLines: bigint;
   readonly prefixHash: string | undefined;
+  readonly accepted: number;
   readonly rejected: number;
 };
 
@@ -34,6 +35,7 @@ type Row = {
   source_bytes: bigint;
   source_lines: bigint;
   prefix_hash: string | null;
+  accepted: bigint;
   rejected: bigint;
 };
 
@@ -45,6 +47,7 @@ const toImport = (row: Row): ReceivedImport => ({
   sourceBytes: row.source_bytes,
   sourceLines: row.source_lines,
   prefixHash: row.prefix_hash ?? undefined,
+  accepted: Number(row.accepted),
   rejected: Number(row.rejected),
 });
 
@@ -58,7 +61,7 @@ export async function openImport(
     insert into onedata.imports (tenant_id, pipeline_id, idempotency_key, name, media_type, format, created_by)
     values (${tenantId}, ${given.pipelineId}, ${given.idempotencyKey ?? null}, ${given.name}, ${given.mediaType}, ${given.format}::text::jsonb, ${given.createdBy})
     on conflict (tenant_id, pipeline_id, idempotency_key) do nothing
-    returning id, state, reason, format::text, source_bytes, source_lines, prefix_hash, rejected`;
+    returning id, state, reason, format::text, source_bytes, source_lines, prefix_hash, accepted, rejected`;
   if (made !== undefined) return { found: toImport(made), created: true };
   const existing = await findImportByKey(sql, tenantId, given.pipelineId, given.idempotencyKey ?? "");
   if (existing === undefined) throw new Error("an import with this key was there and is not");
@@ -67,7 +70,7 @@ export async function openImport(
 
 export async function findImportByKey(sql: Sql, tenantId: TenantId, pipelineId: PipelineId, key: string): Promise<ReceivedImport | undefined> {
   const [row] = await sql<Row[]>`
-    select id, state, reason, format::text, source_bytes, source_lines, prefix_hash, rejected from onedata.imports
+    select id, state, reason, format::text, source_bytes, source_lines, prefix_hash, accepted, rejected from onedata.imports
      where tenant_id = ${tenantId} and pipeline_id = ${pipelineId} and idempotency_key = ${key}`;
   return row === undefined ? undefined : toImport(row);
 }
@@ -75,7 +78,7 @@ export async function findImportByKey(sql: Sql, tenantId: TenantId, pipelineId: 
 /** Waits for a chunk that is being committed, so the place that it reads is final: the answer after a COMMIT whose own answer was lost. */
 export async function readSettledImport(sql: Sql, tenantId: TenantId, id: bigint): Promise<ReceivedImport | undefined> {
   const [row] = await sql<Row[]>`
-    select id, state, reason, format::text, source_bytes, source_lines, prefix_hash, rejected from onedata.imports where tenant_id = ${tenantId} and id = ${id} for update`;
+    select id, state, reason, format::text, source_bytes, source_lines, prefix_hash, accepted, rejected from onedata.imports where tenant_id = ${tenantId} and id = ${id} for update`;
   return row === undefined ? undefined : toImport(row);
 }
 
@@ -96,9 +99,11 @@ export async function stopImport(
      where tenant_id = ${tenantId} and id = ${id} and state = 'receiving' and source_bytes = ${stop.at}`;
 }
 
-/** Says that the upload is alive though nothing has arrived. */
-export async function touchImport(sql: Sql, tenantId: TenantId, id: bigint): Promise<void> {
-  await sql`update onedata.imports set updated_at = now() where tenant_id = ${tenantId} and id = ${id} and state = 'receiving'`;
+/** Says that the upload is alive though nothing is written, and why; the next chunk takes the reason away. */
+export async function touchImport(sql: Sql, tenantId: TenantId, id: bigint, waitsFor?: string): Promise<void> {
+  await sql`
+    update onedata.imports set updated_at = now(), reason = coalesce(${waitsFor ?? null}, reason)
+     where tenant_id = ${tenantId} and id = ${id} and state = 'receiving'`;
 }
 
 /** Imports whose gateway has died: nobody has touched them for `afterSeconds`. Of all tenants, as housekeeping is. */

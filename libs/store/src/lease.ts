@@ -1,24 +1,28 @@
 /**
  * Leases of engines and deadlines of runs. One row per engine incarnation is renewed, never one per run.
  *
- * Invariants: the database's clock decides; a lease counts from the later of its last renewal and the server's start, so a database restart expires
- * nobody; each run has its own deadline besides, so a hung run in a living engine is taken back too.
+ * Invariants: the database's clock decides; a lease counts from the later of its last renewal and the moment since which the server answers, so neither a
+ * restart nor a recovery from a crash of the database expires anybody (ADR 35); each run has its own deadline besides, so a hung run in a living engine is taken back too.
  */
 import type { BatchId } from "@onedata/core";
 import type { Store } from "./connection.ts";
+import { endLaneRuns, takeOverLanes } from "./lane-runs.ts";
+import { HAS_BEGUN, halfOf } from "./release.ts";
+import { SCHEMA_RELEASE } from "./schema-release.ts";
 
-/** Makes the engine known before its first claim. */
+/** Makes the engine known before its first claim, and ordered lanes fit for it. */
 export async function registerEngine(
   store: Store,
   engine: { readonly incarnation: string; readonly slots: number; readonly leaseMs: number; readonly name?: string },
 ): Promise<void> {
   await store.lease`
-    insert into onedata.engines (incarnation, alive_until, slots, name)
-    values (${engine.incarnation}, clock_timestamp() + make_interval(secs => ${engine.leaseMs}::float8 / 1000), ${engine.slots}, ${engine.name ?? ""})
+    insert into onedata.engines (incarnation, alive_until, slots, name, schema_release)
+    values (${engine.incarnation}, clock_timestamp() + make_interval(secs => ${engine.leaseMs}::float8 / 1000), ${engine.slots}, ${engine.name ?? ""}, ${SCHEMA_RELEASE})
     on conflict (incarnation) do update set alive_until = excluded.alive_until, renewed_at = clock_timestamp()`;
+  await takeOverLanes(store);
 }
 
-/** Returns the incarnations of all living engines; `undefined` when this one has expired: it must stop writing and start anew. */
+/** Returns the incarnations of all living engines, the oldest first; `undefined` when this one has expired: it must stop writing and start anew. */
 export async function renewLease(
   store: Store,
   { incarnation, leaseMs }: { readonly incarnation: string; readonly leaseMs: number },
@@ -26,10 +30,10 @@ export async function renewLease(
   const rows = await store.lease<{ incarnation: string }[]>`
     with renewed as (
       update onedata.engines set alive_until = clock_timestamp() + make_interval(secs => ${leaseMs}::float8 / 1000), renewed_at = clock_timestamp()
-       where incarnation = ${incarnation} and greatest(alive_until, pg_postmaster_start_time() + (alive_until - renewed_at)) > clock_timestamp() returning incarnation
+       where incarnation = ${incarnation} and greatest(alive_until, onedata.server_ready_at() + (alive_until - renewed_at)) > clock_timestamp() returning incarnation
     )
-    select incarnation from renewed
-    union select incarnation from onedata.engines where alive_until > clock_timestamp() order by 1`;
+    select incarnation from onedata.engines
+     where alive_until > clock_timestamp() or incarnation in (select incarnation from renewed) order by started_at, incarnation`;
   return rows.some((row) => row.incarnation === incarnation) ? rows.map((row) => row.incarnation) : undefined;
 }
 
@@ -57,26 +61,35 @@ export type Reclaimed = {
 };
 
 /**
- * Takes back what dead engines and overdue runs hold. It counts as a crash: the second one makes the batch a suspect. The version is freed, unless a
+ * Takes back what dead engines and overdue runs hold. It counts as a crash: a run's halves go apart, the second crash makes the batch a suspect. The version is freed, unless a
  * partial completion shows that sinks have begun; what a crashed write did is known to the ledger, per ordinal, whatever version comes next.
  */
 const RECLAIM = `
-with overdue as materialized (
-  select q.batch_id, q.lane_id, q.run_id, q.owner
-    from onedata.queue q left join onedata.engines e on e.incarnation = q.owner
+with seen as (
+  insert into onedata.server_ready (one) select true where not exists (select from onedata.server_ready) on conflict do nothing
+), server as materialized (
+  select onedata.server_ready_at() as ready_at
+), overdue as materialized (
+  select q.batch_id, q.lane_id, q.run_id, q.owner, q.seq
+    from onedata.queue q cross join server left join onedata.engines e on e.incarnation = q.owner
    where q.run_id is not null
-     and (greatest(e.alive_until, pg_postmaster_start_time() + coalesce(e.alive_until - e.renewed_at, interval '10 seconds')) < clock_timestamp()
-       or greatest(q.run_deadline, pg_postmaster_start_time() + interval '10 seconds') < clock_timestamp())
+     and (greatest(e.alive_until, server.ready_at + coalesce(e.alive_until - e.renewed_at, interval '10 seconds')) < clock_timestamp()
+       or greatest(q.run_deadline, server.ready_at + interval '10 seconds') < clock_timestamp())
    order by q.batch_id for update of q skip locked
+), parted as materialized (
+  select *, row_number() over (partition by run_id order by seq) as place, count(*) over (partition by run_id) as size from overdue
 ), taken as (
   update onedata.queue q
-     set run_id = null, owner = null, run_deadline = null, state = 'ready', available_at = null, version = case when q.progress is not null then q.version end,
-         failures = q.failures + 1, suspect = q.suspect or q.failures + 1 >= 2
-    from overdue o where q.batch_id = o.batch_id
+     set run_id = null, owner = null, run_deadline = null, state = 'ready', available_at = null, version = case when ${HAS_BEGUN} then q.version end,
+         failures = q.failures + 1, suspect = q.suspect or q.failures + 1 >= 2, part = ${halfOf("o.place", "o.size")}
+    from parted o where q.batch_id = o.batch_id
   returning q.batch_id, q.lane_id, o.run_id, o.owner, q.failures, q.suspect
+), ended as (
+  ${endLaneRuns({ lanes: "(select distinct lane_id from overdue) u", run: "in (select run_id from overdue)", leaves: "q.batch_id in (select batch_id from overdue)" })}
 ), freed as (
+  -- Runs of engines of release 1.
   update onedata.lanes l set run_id = null
-   where l.ordered and l.run_id in (select run_id from overdue)
+   where l.ordered and l.id in (select lane_id from overdue) and l.run_id in (select run_id from overdue)
      and not exists (select from onedata.queue q where q.run_id = l.run_id and q.lane_id = l.id and q.batch_id not in (select batch_id from overdue))
 )
 select batch_id, run_id, owner, failures, suspect from taken`;

@@ -3,7 +3,22 @@
  * Non-duty: the hot path's tables, which hand-written SQL alone touches; indexes and constraints beyond primary keys.
  */
 import { sql } from "drizzle-orm";
-import { bigint, boolean, customType, integer, json, jsonb, pgSchema, primaryKey, real, smallint, text, timestamp, uuid } from "drizzle-orm/pg-core";
+import {
+  bigint,
+  boolean,
+  customType,
+  doublePrecision,
+  integer,
+  json,
+  jsonb,
+  pgSchema,
+  primaryKey,
+  real,
+  smallint,
+  text,
+  timestamp,
+  uuid,
+} from "drizzle-orm/pg-core";
 
 const onedata = pgSchema("onedata");
 const bytea = customType<{ data: Buffer }>({ dataType: () => "bytea" });
@@ -13,6 +28,8 @@ export const tenants = onedata.table("tenants", {
   name: text("name").notNull(),
   limits: jsonb("limits").notNull().default(sql`'{}'::jsonb`),
   createdAt: timestamp("created_at", { withTimezone: true }).notNull().defaultNow(),
+  retention: jsonb("retention").notNull().default(sql`'{}'::jsonb`),
+  state: text("state").notNull().default(sql`'active'::text`),
 });
 
 export const principals = onedata.table("principals", {
@@ -72,6 +89,8 @@ export const lanes = onedata.table("lanes", {
   blockReason: text("block_reason"),
   blockFailures: integer("block_failures").notNull().default(sql`0`),
   lowSeq: bigint("low_seq", { mode: "bigint" }).notNull().default(sql`0`),
+  blockSince: timestamp("block_since", { withTimezone: true }),
+  parked: boolean("parked").notNull().default(sql`false`),
 });
 
 export const imports = onedata.table("imports", {
@@ -93,6 +112,8 @@ export const imports = onedata.table("imports", {
   createdAt: timestamp("created_at", { withTimezone: true }).notNull().defaultNow(),
   updatedAt: timestamp("updated_at", { withTimezone: true }).notNull().defaultNow(),
   finishedAt: timestamp("finished_at", { withTimezone: true }),
+  stoppedAt: timestamp("stopped_at", { withTimezone: true }),
+  stopReason: text("stop_reason"),
 });
 
 export const importRejects = onedata.table(
@@ -124,6 +145,17 @@ export const jobs = onedata.table("jobs", {
   createdAt: timestamp("created_at", { withTimezone: true }).notNull().defaultNow(),
   updatedAt: timestamp("updated_at", { withTimezone: true }).notNull().defaultNow(),
   finishedAt: timestamp("finished_at", { withTimezone: true }),
+  description: text("description").notNull().default(sql`''::text`),
+  eventsPerSecond: integer("events_per_second").notNull().default(sql`0`),
+  position: bigint("position", { mode: "bigint" }).notNull().default(sql`0`),
+  listedTo: bigint("listed_to", { mode: "bigint" }).notNull().default(sql`0`),
+  listUntil: bigint("list_until", { mode: "bigint" }).notNull().default(sql`0`),
+  matching: bigint("matching", { mode: "bigint" }).notNull().default(sql`0`),
+  claimed: bigint("claimed", { mode: "bigint" }).notNull().default(sql`0`),
+  skipped: bigint("skipped", { mode: "bigint" }).notNull().default(sql`0`),
+  allowance: doublePrecision("allowance").notNull().default(sql`0`),
+  allowanceAt: timestamp("allowance_at", { withTimezone: true }).notNull().defaultNow(),
+  hasItems: boolean("has_items").notNull().default(sql`false`),
 });
 
 export const jobItems = onedata.table(
@@ -133,8 +165,23 @@ export const jobItems = onedata.table(
     position: bigint("position", { mode: "bigint" }).notNull(),
     srcBatchId: bigint("src_batch_id", { mode: "bigint" }).notNull(),
     srcN: integer("src_n").notNull(),
+    generation: integer("generation").notNull().default(sql`0`),
+    letters: bigint("letters", { mode: "bigint" }).array(),
+    payload: text("payload"),
   },
   (table) => [primaryKey({ columns: [table.jobId, table.position] })],
+);
+
+export const jobBatches = onedata.table(
+  "job_batches",
+  {
+    jobId: bigint("job_id", { mode: "bigint" }).notNull(),
+    batchId: bigint("batch_id", { mode: "bigint" }).notNull(),
+    n: integer("n").notNull(),
+    positions: bigint("positions", { mode: "bigint" }).array().notNull(),
+    settledAt: timestamp("settled_at", { withTimezone: true }),
+  },
+  (table) => [primaryKey({ columns: [table.jobId, table.batchId] })],
 );
 
 export const connections = onedata.table("connections", {
@@ -230,6 +277,64 @@ export const subscriptions = onedata.table("subscriptions", {
   secret: bytea("secret"),
   enabled: boolean("enabled").notNull().default(sql`true`),
   createdAt: timestamp("created_at", { withTimezone: true }).notNull().defaultNow(),
+  pipelines: text("pipelines").array().notNull().default(sql`'{}'::text[]`),
+  oldSecret: bytea("old_secret"),
+  oldSecretUntil: timestamp("old_secret_until", { withTimezone: true }),
+  createdBy: text("created_by"),
+  failures: integer("failures").notNull().default(sql`0`),
+  problem: text("problem"),
+  deliveredAt: timestamp("delivered_at", { withTimezone: true }),
+});
+
+export const notifications = onedata.table("notifications", {
+  id: bigint("id", { mode: "bigint" }).notNull().default(sql`onedata.next_id()`).primaryKey(),
+  tenantId: bigint("tenant_id", { mode: "bigint" }).notNull(),
+  topic: text("topic").notNull(),
+  pipelineId: bigint("pipeline_id", { mode: "bigint" }),
+  pipeline: text("pipeline").notNull().default(sql`''::text`),
+  subject: text("subject").notNull(),
+  episode: text("episode").notNull(),
+  detail: jsonb("detail").notNull().default(sql`'{}'::jsonb`),
+  createdAt: timestamp("created_at", { withTimezone: true }).notNull().default(sql`clock_timestamp()`),
+});
+
+export const deliveries = onedata.table(
+  "deliveries",
+  {
+    notificationId: bigint("notification_id", { mode: "bigint" }).notNull(),
+    subscriptionId: bigint("subscription_id", { mode: "bigint" }).notNull(),
+    tenantId: bigint("tenant_id", { mode: "bigint" }).notNull(),
+    state: text("state").notNull().default(sql`'waiting'::text`),
+    tries: integer("tries").notNull().default(sql`0`),
+    result: text("result").notNull().default(sql`''::text`),
+    nextTryAt: timestamp("next_try_at", { withTimezone: true }).notNull().default(sql`clock_timestamp()`),
+    claim: uuid("claim"),
+    createdAt: timestamp("created_at", { withTimezone: true }).notNull().default(sql`clock_timestamp()`),
+    finishedAt: timestamp("finished_at", { withTimezone: true }),
+  },
+  (table) => [primaryKey({ columns: [table.subscriptionId, table.notificationId] })],
+);
+
+export const deadLetterGrowth = onedata.table(
+  "dead_letter_growth",
+  {
+    pipelineId: bigint("pipeline_id", { mode: "bigint" }).notNull(),
+    fingerprint: text("fingerprint").notNull(),
+    tenantId: bigint("tenant_id", { mode: "bigint" }).notNull(),
+    firstId: bigint("first_id", { mode: "bigint" }).notNull(),
+    seen: bigint("seen", { mode: "bigint" }).notNull(),
+    told: bigint("told", { mode: "bigint" }).notNull(),
+    updatedAt: timestamp("updated_at", { withTimezone: true }).notNull().default(sql`clock_timestamp()`),
+  },
+  (table) => [primaryKey({ columns: [table.pipelineId, table.fingerprint] })],
+);
+
+export const outages = onedata.table("outages", {
+  pipelineId: bigint("pipeline_id", { mode: "bigint" }).notNull().primaryKey(),
+  tenantId: bigint("tenant_id", { mode: "bigint" }).notNull(),
+  since: timestamp("since", { withTimezone: true }).notNull(),
+  reason: text("reason").notNull(),
+  toldAt: timestamp("told_at", { withTimezone: true }),
 });
 
 export const settings = onedata.table(

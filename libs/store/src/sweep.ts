@@ -1,5 +1,7 @@
 /** Upkeep that some process does every minute or so. Each call is short, safe at any time and from several processes at once. */
 import type { Sql } from "./connection.ts";
+import { freeStrandedLanes, giveLanesBack } from "./lane-runs.ts";
+import { forgetDeathWindows } from "./self-pause.ts";
 
 const KEY_LIFETIME = "24 hours";
 const KEYS_PER_STATEMENT = 5000;
@@ -16,9 +18,11 @@ export async function sweep(sql: Sql, signal?: AbortSignal): Promise<Swept> {
       deleted = await deleteKeys(sql, remainder);
   }
   const lanes = await freeStrandedLanes(sql);
+  await giveLanesBack(sql);
   const engines = await sql`
     delete from onedata.engines e where e.alive_until < clock_timestamp() - ${DEAD_ENGINE_AFTER}::interval
        and not exists (select from onedata.queue q where q.run_id is not null and q.owner = e.incarnation)`;
+  await forgetDeathWindows(sql);
   return { partitions: made?.partitions ?? 0, keys, lanes, engines: engines.count };
 }
 
@@ -29,25 +33,4 @@ async function deleteKeys(sql: Sql, remainder: number): Promise<number> {
     `delete from ${table} where ctid = any(array(select ctid from ${table} where created_at < now() - interval '${KEY_LIFETIME}' limit ${KEYS_PER_STATEMENT} for update skip locked))`,
   );
   return result.count;
-}
-
-/**
- * An ordered lane keeps its run only while a batch of it is under that run. Two statements that each finish a part of one lane at the same moment would
- * both leave it; the rule of `completeRun` forbids that, and this repairs what a bug or a hand in the database left. The lane is locked first, so that the
- * second statement sees every claim and completion before it.
- */
-export async function freeStrandedLanes(sql: Sql): Promise<number> {
-  const suspects = await sql<{ id: bigint; run_id: string }[]>`
-    select l.id, l.run_id from onedata.lanes l where l.run_id is not null and not exists (select from onedata.queue q where q.run_id = l.run_id and q.lane_id = l.id)`;
-  let freed = 0;
-  for (const { id, run_id } of suspects) {
-    freed += await sql.begin(async (transaction) => {
-      const locked = await transaction`select 1 from onedata.lanes where id = ${id} and run_id = ${run_id} for no key update skip locked`;
-      if (locked.length === 0) return 0;
-      const result = await transaction`
-        update onedata.lanes set run_id = null where id = ${id} and not exists (select from onedata.queue q where q.run_id = ${run_id} and q.lane_id = ${id})`;
-      return result.count;
-    });
-  }
-  return freed;
 }

@@ -16,6 +16,12 @@ const SETTINGS = { shared_buffers: "192MB", max_wal_size: "1GB", log_min_duratio
 
 const openServer = () => openEmbeddedPostgres({ dataDir: FOLDER, durable: false, maxConnections: 400, settings: SETTINGS });
 
+/** The superuser's URL of a server that tests shall use instead. Read here: tests have no main.ts that could pass it on. */
+export function readTestServerUrl(): string | undefined {
+  const url = process.env["ONEDATA_TEST_POSTGRES"];
+  return url === "" ? undefined : url;
+}
+
 /** Starts or joins the server. Returns its superuser URL and the name of a migrated template database. */
 export function joinTestServer(overrideUrl: string | undefined): Promise<{ url: string; template: string }> {
   return locked(async () => {

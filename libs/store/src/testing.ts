@@ -1,12 +1,16 @@
 /**
- * Databases and rows for tests. `openTestDatabase()` clones a migrated template on the shared test server (or on `TEST_DATABASE_URL`), ~50 ms.
+ * Databases and rows for tests. `openTestDatabase()` clones a migrated template on the shared test server (or on the one that `ONEDATA_TEST_POSTGRES` names).
  * Non-duty: production code never imports this.
  */
 import { randomUUID } from "node:crypto";
 import { type PipelineId, type TenantId, toPipelineId, toTenantId } from "@onedata/core";
 import postgres from "postgres";
-import type { Sql } from "./connection.ts";
-import { joinTestServer, withDatabase } from "./test-server.ts";
+import type { Sql, Store } from "./connection.ts";
+import { reclaim } from "./lease.ts";
+import { joinTestServer, readTestServerUrl, withDatabase } from "./test-server.ts";
+
+export { holdCrashRecovery } from "./crash/hold-recovery.ts";
+export { ageEvent } from "./retention/testing.ts";
 
 export interface TestDatabase extends AsyncDisposable {
   /** Superuser URL. */
@@ -16,9 +20,10 @@ export interface TestDatabase extends AsyncDisposable {
 
 /** An own, migrated database; disposing drops it and ends whoever is still connected. */
 export async function openTestDatabase(): Promise<TestDatabase> {
-  const server = await joinTestServer(process.env["TEST_DATABASE_URL"]);
+  const server = await joinTestServer(readTestServerUrl());
   const name = `test_${process.pid}_${randomUUID().slice(0, 8)}`;
-  await administer(server.url, `create database ${name} template ${server.template}`);
+  // Copied file by file: block by block costs twice as much for some hundred small tables.
+  await administer(server.url, `create database ${name} template ${server.template} strategy file_copy`);
   return {
     url: withDatabase(server.url, name),
     name,
@@ -33,6 +38,38 @@ async function administer(url: string, statement: string): Promise<void> {
   } finally {
     await sql.end({ timeout: 5 });
   }
+}
+
+/** Deadlines of runs count from ten seconds after the server was ready at the earliest: resolves when that is over. Keeps looking, as an engine does. */
+export async function untilServerIsOld(store: Store): Promise<void> {
+  for (;;) {
+    await reclaim(store);
+    const [row] = await store.sql<{ old: boolean }[]>`select onedata.server_ready_at() + interval '10 seconds' < clock_timestamp() as old`;
+    if (row?.old === true) return;
+    await new Promise((wake) => setTimeout(wake, 200));
+  }
+}
+
+/**
+ * Rows of tables of `onedata` whose name matches `like` that the statements of `work` read over `sql`, a client of one connection, in a database where nobody else
+ * reads them: what a bound on work is checked by, instead of time.
+ */
+export async function countRowsRead(
+  sql: Sql,
+  like: string,
+  work: () => Promise<unknown>,
+): Promise<{ readonly rows: number; readonly byFullScan: number }> {
+  const read = async (): Promise<{ rows: number; byFullScan: number }> => {
+    await sql`select pg_stat_force_next_flush()`;
+    const [row] = await sql<{ rows: number; full: number }[]>`
+      select coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)::float8 as rows, coalesce(sum(seq_tup_read), 0)::float8 as full
+        from pg_stat_user_tables where schemaname = 'onedata' and relname like ${like}`;
+    return { rows: row?.rows ?? 0, byFullScan: row?.full ?? 0 };
+  };
+  const before = await read();
+  await work();
+  const after = await read();
+  return { rows: after.rows - before.rows, byFullScan: after.byFullScan - before.byFullScan };
 }
 
 export type TestPipelineOptions = {

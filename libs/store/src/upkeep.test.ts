@@ -80,7 +80,7 @@ describe("replays", () => {
     await store.sql`insert into onedata.batch_refs (batch_id, n, src_batch_id, src_n) values (${replay}, 0, ${captured.batchId}, 1)`;
     const events = await loadEvents(store, [{ batchId: replay, kind: "replay" }]);
     expect(events.get(replay)).toEqual([
-      { n: 0, payload: "2", orderingKey: undefined, trace: undefined, source: { batchId: captured.batchId, n: 1 } },
+      { n: 0, payload: "2", orderingKey: undefined, trace: undefined, source: { batchId: captured.batchId, n: 1, seq: expect.any(BigInt) } },
     ]);
   });
 });
@@ -98,8 +98,9 @@ describe("upkeep", () => {
       },
     ]);
     await store.sql`update onedata.idempotency_keys set created_at = now() - interval '25 hours' where key_hash = sha256('old'::bytea)`;
-    await store.sql`update onedata.lanes set run_id = ${randomUUID()} where pipeline_id = ${target.pipelineId}`;
-    expect(await sweep(store.sql)).toMatchObject({ keys: 1, lanes: 2 });
+    const { pipelineId } = await createTestPipeline(store.sql, { ordering: "k" });
+    await store.sql`update onedata.lane_runs set run_id = ${randomUUID()} where lane_id in (select id from onedata.lanes where pipeline_id = ${pipelineId} and shard < 2)`;
+    expect(await sweep(store.sql)).toMatchObject({ keys: 1, lanes: 4 });
     expect(await sweep(store.sql)).toEqual({ partitions: 0, keys: 0, lanes: 0, engines: 0 });
   });
 

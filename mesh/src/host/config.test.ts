@@ -37,6 +37,16 @@ describe("readConfig", () => {
     expectTypeOf(config.home).toEqualTypeOf<string | undefined>();
   });
 
+  it("takes a variable that a standard has named where none of ours is given", () => {
+    const ratio = { traceRatio: setting.also("OTEL_RATIO", setting.number({ doc: "share of traces", default: 0.5, min: 0, max: 1 })) };
+    expect(readConfig(ratio, {})).toEqual({ traceRatio: 0.5 });
+    expect(readConfig(ratio, { OTEL_RATIO: "" })).toEqual({ traceRatio: 0.5 });
+    expect(readConfig(ratio, { OTEL_RATIO: "0.25" })).toEqual({ traceRatio: 0.25 });
+    expect(readConfig(ratio, { OTEL_RATIO: "0.25", ONEDATA_TRACE_RATIO: "1" })).toEqual({ traceRatio: 1 });
+    expect(() => readConfig(ratio, { OTEL_RATIO: "1.5" })).toThrow("must be a number from 0 to 1");
+    expect(describeConfig(ratio)).toContain("ONEDATA_TRACE_RATIO (--trace-ratio, OTEL_RATIO)");
+  });
+
   it("reports all problems at once", () => {
     expect(problemsOf({ ONEDATA_PORT: "70000", ONEDATA_DATABASE: "mysql://x" }, ["--nonsense=1", "--log-level=loud"])).toEqual([
       " unknown",

@@ -1,6 +1,7 @@
 /**
  * Configuration from environment variables and arguments, checked as a whole.
  * A setting `meshSecret` is `ONEDATA_MESH_SECRET`, `--mesh-secret=…` (which wins), or the content of the file that `ONEDATA_MESH_SECRET_FILE` names.
+ * Where a standard has named a variable for the same thing (`OTEL_…`), that one counts when none of these is given.
  * Invariants: every problem is reported at once, each with the names to use; values of secrets appear in no message; nothing is read at import.
  */
 import { readFileSync } from "node:fs";
@@ -10,6 +11,8 @@ export type Setting<T> = {
   /** For `--help` and messages: what it is, with an example. */
   readonly doc: string;
   readonly secret: boolean;
+  /** A variable that others have named; counts where none of ours is set. */
+  readonly variable?: string | undefined;
   /** What stands for an absent value; undefined = the setting must be given. */
   readonly absent: { readonly value: T } | undefined;
   /** Answers the value or, as a string with `wrong`, what is wrong with it. */
@@ -50,6 +53,16 @@ export const setting = {
       return /^-?\d+$/.test(text) && value >= min && value <= max ? { value } : { wrong: `must be a whole number from ${min} to ${max}` };
     },
   }),
+  number: (options: Options<number> & { readonly min: number; readonly max: number }): Setting<number> => ({
+    doc: options.doc,
+    secret: false,
+    absent: absentOf(options),
+    parse(text) {
+      const value = Number(text);
+      const isRight = /^\d+(\.\d+)?$/.test(text) && value >= options.min && value <= options.max;
+      return isRight ? { value } : { wrong: `must be a number from ${options.min} to ${options.max}` };
+    },
+  }),
   /** 0 takes any free one. */
   port: (options: Options<number>): Setting<number> => setting.integer({ ...options, min: 0, max: 65_535 }),
   flag: (options: Options<boolean>): Setting<boolean> => ({
@@ -69,6 +82,8 @@ export const setting = {
     },
   }),
   optional: <T>(inner: Setting<T>): Setting<T | undefined> => ({ ...inner, absent: { value: undefined } }),
+  /** `variable` counts too, e.g. one that a standard has named. */
+  also: <T>(variable: string, inner: Setting<T>): Setting<T> => ({ ...inner, variable }),
 };
 
 /** Throws `config.problems` with one violation per problem. `argv` is without node and script. */
@@ -77,7 +92,7 @@ export function readConfig<S extends Schema>(schema: S, env: Environment, argv: 
   const args = readArguments(schema, argv, problems);
   const config: { [name: string]: unknown } = {};
   for (const [name, each] of Object.entries(schema)) {
-    const given = args.get(name) ?? readVariable(name, env, problems);
+    const given = args.get(name) ?? readVariable(name, env, problems) ?? readStandardVariable(each, env);
     if (given === undefined) {
       if (each.absent === undefined) problems.push({ pointer: `/${name}`, code: "missing", detail: `${namesOf(name)} is missing: ${each.doc}` });
       else config[name] = each.absent.value;
@@ -108,13 +123,18 @@ export const describeConfig = (schema: Schema): string =>
   Object.entries(schema)
     .map(
       ([name, each]) =>
-        `  ${namesOf(name).padEnd(52)} ${each.doc}${each.absent === undefined ? " (must be given)" : each.absent.value === undefined || each.secret ? "" : ` [${JSON.stringify(each.absent.value)}]`}`,
+        `  ${namesOf(name, each.variable).padEnd(52)} ${each.doc}${each.absent === undefined ? " (must be given)" : each.absent.value === undefined || each.secret ? "" : ` [${JSON.stringify(each.absent.value)}]`}`,
     )
     .join("\n");
 
 const variableOf = (name: string): string => `ONEDATA_${name.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
 const argumentOf = (name: string): string => `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-const namesOf = (name: string): string => `${variableOf(name)} (${argumentOf(name)})`;
+const namesOf = (name: string, variable?: string): string =>
+  `${variableOf(name)} (${argumentOf(name)}${variable === undefined ? "" : `, ${variable}`})`;
+
+/** Empty means absent there: so OpenTelemetry's specification has it. */
+const readStandardVariable = ({ variable }: Setting<unknown>, env: Environment): string | undefined =>
+  (variable === undefined ? undefined : env[variable]) || undefined;
 
 function readVariable(name: string, env: Environment, problems: Violation[]): string | undefined {
   const variable = variableOf(name);

@@ -2,7 +2,12 @@
 import { createServer, type Server } from "node:http";
 import { OneDataError } from "@onedata/core";
 
-export type HealthReport = { readonly ready: boolean; readonly problems: readonly string[] };
+export type HealthReport = {
+  readonly ready: boolean;
+  readonly problems: readonly string[];
+  /** What is worth knowing and stops nothing. */
+  readonly details?: Readonly<Record<string, string>>;
+};
 
 /** What stops the process from working now, by name; empty = ready. Checks are run side by side, each answers its problem or undefined. */
 export async function checkReady(checks: { readonly [name: string]: () => Promise<string | undefined> }): Promise<HealthReport> {
@@ -25,8 +30,10 @@ export interface HealthServer extends AsyncDisposable {
   readonly port: number;
 }
 
-/** `listen` is `host:port`; port 0 takes any free one. */
-export async function openHealthServer(listen: string, report: () => Promise<HealthReport>): Promise<HealthServer> {
+export type Metrics = { readonly contentType: string; readonly text: () => string };
+
+/** `listen` is `host:port`; port 0 takes any free one. With `metrics` it serves `/metrics` too. */
+export async function openHealthServer(listen: string, report: () => Promise<HealthReport>, metrics?: Metrics): Promise<HealthServer> {
   const server = createServer((request, response) => {
     const send = (status: number, body: unknown): void => {
       response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
@@ -37,6 +44,8 @@ export async function openHealthServer(listen: string, report: () => Promise<Hea
         (answer) => send(answer.ready ? 200 : 503, answer),
         (error: unknown) => send(503, { ready: false, problems: [OneDataError.from(error).message] }),
       );
+    else if (request.url === "/metrics" && metrics !== undefined)
+      response.writeHead(200, { "content-type": metrics.contentType }).end(metrics.text());
     else send(404, {});
   });
   const port = await listenOn(server, listen);

@@ -6,6 +6,8 @@
  */
 import { type MethodContract, readContract } from "@onedata/contracts";
 import { OneDataError } from "@onedata/core";
+import type { Tracer } from "@opentelemetry/api";
+import { startClientSpan, withSpan } from "./call-span.ts";
 import { startDeadline, wait } from "./deadline.ts";
 import type { Client, MethodDefinition, ServiceDefinition } from "./definition.ts";
 import { HEADER, type Identity, identityMetadata, type Metadata } from "./metadata.ts";
@@ -28,6 +30,8 @@ export type ClientOptions = {
   readonly meshSecret?: string;
   /** Asked for every call that brings no traceparent of its own. */
   readonly traceparent?: () => string | undefined;
+  /** Makes a span of every call in a sampled trace. */
+  readonly tracer?: Tracer | undefined;
 };
 
 /** Throws for a definition that is not in the image. Disposing the transport is the caller's. */
@@ -55,51 +59,71 @@ function createMethod(method: MethodDefinition, contract: MethodContract, transp
       throw new OneDataError("contract.breach", `${what}: the answer is no ${responseType.$type}`, { cause: error });
     }
   };
-  const start = (call: CallOptions): { deadline: ReturnType<typeof startDeadline>; metadata: Metadata } => ({
-    deadline: startDeadline(what, Math.min(call.timeoutMs ?? policy.timeoutMs, policy.timeoutMs), call.signal),
-    metadata: toMetadata(options, call),
-  });
+  const start = (call: CallOptions) => {
+    const traceparent = call.traceparent ?? options.traceparent?.();
+    const span = startClientSpan({ tracer: options.tracer, traceparent, path }, transport.address);
+    return {
+      span,
+      deadline: startDeadline(what, Math.min(call.timeoutMs ?? policy.timeoutMs, policy.timeoutMs), call.signal),
+      metadata: toMetadata(options, call, span?.traceparent ?? traceparent),
+    };
+  };
 
   if (method.requestStream && method.responseStream) throw new Error(`rpc: ${path} streams both ways; no transport carries that`);
   if (method.requestStream) {
     return async (requests: AsyncIterable<unknown>, call: CallOptions = {}) => {
-      const { deadline, metadata } = start(call);
+      const { deadline, metadata, span } = start(call);
       using _ = deadline;
-      return decode(
-        await transport.clientStream(path, mapAsync(requests, encode), { metadata, signal: deadline.signal, timeoutMs: deadline.remainingMs() }),
-      );
+      try {
+        const answer = await transport.clientStream(path, mapAsync(requests, encode), {
+          metadata,
+          signal: deadline.signal,
+          timeoutMs: deadline.remainingMs(),
+        });
+        const decoded = decode(answer);
+        span?.end();
+        return decoded;
+      } catch (error) {
+        span?.end(error);
+        throw error;
+      }
     };
   }
   if (method.responseStream) {
     return async function* (request: unknown, call: CallOptions = {}) {
-      const { deadline, metadata } = start(call);
+      const bytes = encode(request);
+      const { deadline, metadata, span } = start(call);
       using _ = deadline;
-      yield* mapAsync(
-        transport.serverStream(path, encode(request), { metadata, signal: deadline.signal, timeoutMs: deadline.remainingMs() }),
-        decode,
-      );
+      const answers = transport.serverStream(path, bytes, { metadata, signal: deadline.signal, timeoutMs: deadline.remainingMs() });
+      yield* withSpan(mapAsync(answers, decode), span);
     };
   }
   const maxRetries = contract.idempotency === "unknown" ? 0 : policy.maxRetries;
   return async (request: unknown, call: CallOptions = {}) => {
     const bytes = encode(request);
-    const { deadline, metadata } = start(call);
+    const { deadline, metadata, span } = start(call);
     using _ = deadline;
-    for (let retry = 0; ; retry++) {
-      try {
-        const attempt: TransportCall = { metadata, signal: deadline.signal, timeoutMs: deadline.remainingMs() };
-        return decode(await transport.unary(path, bytes, attempt));
-      } catch (error) {
-        const known = OneDataError.from(error);
-        if (retry >= maxRetries || known.row.grpc !== "UNAVAILABLE") throw known;
-        await wait(backoffMs(retry), deadline.signal);
+    try {
+      for (let retry = 0; ; retry++) {
+        try {
+          const attempt: TransportCall = { metadata, signal: deadline.signal, timeoutMs: deadline.remainingMs() };
+          const answer = decode(await transport.unary(path, bytes, attempt));
+          span?.end();
+          return answer;
+        } catch (error) {
+          const known = OneDataError.from(error);
+          if (retry >= maxRetries || known.row.grpc !== "UNAVAILABLE") throw known;
+          await wait(backoffMs(retry), deadline.signal);
+        }
       }
+    } catch (error) {
+      span?.end(error);
+      throw error;
     }
   };
 }
 
-function toMetadata(options: ClientOptions, call: CallOptions): Metadata {
-  const traceparent = call.traceparent ?? options.traceparent?.();
+function toMetadata(options: ClientOptions, call: CallOptions, traceparent: string | undefined): Metadata {
   return {
     ...call.metadata,
     ...(call.identity === undefined ? {} : identityMetadata(call.identity)),

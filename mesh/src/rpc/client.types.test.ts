@@ -47,7 +47,7 @@ describe("Implementation", () => {
   it("gets complete requests and the context, and may answer partially", () => {
     expectTypeOf<Transform["apply"]>().parameter(0).toEqualTypeOf<transformV1.ApplyRequest>();
     expectTypeOf<Transform["apply"]>().parameter(1).toEqualTypeOf<CallContext>();
-    const partial = { describe: async () => ({ service: "a" }), apply: async () => ({}) } satisfies Transform;
+    const partial = { describe: async () => ({ service: "a" }), apply: async () => ({}), checkStep: async () => ({}) } satisfies Transform;
     expectTypeOf(partial).toExtend<Transform>();
     // @ts-expect-error apply is missing
     const missing: Transform = { describe: async () => ({}) };

@@ -2,7 +2,7 @@
  * Deadlines and cancellation as one signal. Its reason is always a `OneDataError`: `request.timeout` for the deadline, `aborted` for the caller.
  * Invariant: timers and listeners are gone after `dispose`, so a long-lived signal never collects listeners.
  */
-import { OneDataError } from "@onedata/core";
+import { OneDataError, raceSignal } from "@onedata/core";
 
 export type Deadline = Disposable & {
   readonly signal: AbortSignal;
@@ -29,16 +29,6 @@ export function startDeadline(what: string, timeoutMs: number, signal?: AbortSig
       signal?.removeEventListener("abort", onAbort);
     },
   };
-}
-
-/** The promise, or the signal's reason if it fires first. Late results and failures of the promise are dropped. */
-export function raceSignal<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason);
-    if (signal.aborted) onAbort();
-    else signal.addEventListener("abort", onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-  });
 }
 
 /** Iterates until the signal fires, then throws its reason and closes the source. */

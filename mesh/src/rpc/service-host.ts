@@ -6,12 +6,14 @@
  */
 import { randomUUID } from "node:crypto";
 import { type MethodContract, readContract, type ServiceContract, validate } from "@onedata/contracts";
-import { type ErrorCode, OneDataError } from "@onedata/core";
+import { type ErrorCode, OneDataError, raceSignal } from "@onedata/core";
+import type { Tracer } from "@opentelemetry/api";
 import type { Authenticate } from "./authenticate.ts";
 import { type CallContext, createCallContext } from "./call-context.ts";
-import { raceSignal, startDeadline, untilAborted } from "./deadline.ts";
+import { startServerSpan } from "./call-span.ts";
+import { startDeadline, untilAborted } from "./deadline.ts";
 import type { Implementation, MethodDefinition, ServiceDefinition } from "./definition.ts";
-import { readIdentity } from "./metadata.ts";
+import { HEADER, readIdentity } from "./metadata.ts";
 import { RemoteError } from "./problem.ts";
 import { type IncomingCall, MAX_MESSAGE_BYTES, type MethodTable, type ServedMethod } from "./transport.ts";
 
@@ -23,6 +25,8 @@ export type ServiceHostOptions = {
   /** Gets what was unexpected, with the id that the caller is told. */
   readonly onInternalError?: (error: unknown, at: { readonly path: string; readonly instance: string }) => void;
   readonly onCall?: (call: ObservedCall) => void;
+  /** Makes a span of every call in a sampled trace, refused ones too. */
+  readonly tracer?: Tracer | undefined;
 };
 
 export interface ServiceHost extends MethodTable {
@@ -144,12 +148,15 @@ function admit(contract: MethodContract, service: ServiceContract, call: Incomin
   const startedAtMs = performance.now();
   const { path, policy } = contract;
   const deadline = startDeadline(path, Math.min(call.timeoutMs ?? policy.timeoutMs, policy.timeoutMs), call.signal);
+  const given = call.metadata[HEADER.traceparent];
+  const span = startServerSpan({ tracer: options.tracer, traceparent: given, path });
   let caller = "";
   let answered: OneDataError | undefined;
   const end = (outcome: unknown): OneDataError => {
     if (answered !== undefined) return answered;
     deadline[Symbol.dispose]();
     answered = outcome === "ok" ? OK : toAnswer(outcome, deadline.signal, path, options);
+    span?.end(outcome === "ok" ? undefined : answered);
     options.onCall?.({ path, caller, code: outcome === "ok" ? "ok" : answered.code, durationMs: performance.now() - startedAtMs });
     return answered;
   };
@@ -167,7 +174,9 @@ function admit(contract: MethodContract, service: ServiceContract, call: Incomin
     const missing = policy.scopes.filter((scope) => scope !== MESH_SCOPE && identity?.scopes.includes(scope) !== true);
     if (!policy.anonymous && missing.length > 0)
       throw new OneDataError("auth.scope_missing", `${contract.name} needs the scope ${missing.join(" ")}; ask for a token that has it`);
-    return { context: createCallContext({ identity, caller, metadata: call.metadata, signal: deadline.signal, deadlineAtMs: deadline.atMs }), end };
+    const { metadata } = call;
+    const traceparent = span?.traceparent ?? given;
+    return { context: createCallContext({ identity, caller, metadata, traceparent, signal: deadline.signal, deadlineAtMs: deadline.atMs }), end };
   } catch (error) {
     throw end(error);
   }

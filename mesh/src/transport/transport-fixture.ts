@@ -7,20 +7,21 @@ import {
   TransformServiceDefinition,
 } from "@onedata/contracts";
 import { OneDataError } from "@onedata/core";
+import type { Tracer } from "@opentelemetry/api";
 import { bySharedSecret } from "../rpc/authenticate.ts";
 import type { CallContext } from "../rpc/call-context.ts";
 import { createServiceHost, type ServiceHost } from "../rpc/service-host.ts";
 
 export const FIXTURE_SECRET = "a-secret-for-tests-only";
 
-export function createFixtureHost(): ServiceHost {
+export function createFixtureHost(tracer?: Tracer): ServiceHost {
   const counts = { hanging: 0, streams: 0, unavailable: 0, described: 0 };
   const hang = async ({ signal }: CallContext): Promise<void> => {
     counts.hanging++;
     await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
     counts.hanging--;
   };
-  return createServiceHost({ authenticate: bySharedSecret(FIXTURE_SECRET) })
+  return createServiceHost({ authenticate: bySharedSecret(FIXTURE_SECRET), tracer })
     .addPartial(TransformServiceDefinition, {
       async apply(request, context) {
         if (request.runId === "hang") await hang(context);

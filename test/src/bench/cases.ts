@@ -1,24 +1,14 @@
 /** The cases: what is sent into which world, and how it becomes figures. Each opens a world of its own and removes it. */
 import { waitFor } from "../world/wait-for.ts";
-import { openWorld, type Profile, type World } from "../world/world.ts";
+import { openWorld, type World } from "../world/world.ts";
+import type { BenchOptions, Case, CaseResult } from "./case.ts";
 import { startChild } from "./child.ts";
-import { countWaiting, type Figures, readSettings, readSteps, type Settings } from "./figures.ts";
+import { fairness } from "./fairness.ts";
+import { countWaiting, type Figures, readSettings, readSteps } from "./figures.ts";
 import { type Measured, measure, SENDER, targetOf, within } from "./measure.ts";
 import { cpuBetween, Meter, readMachine } from "./meter.ts";
-import { applyPipelines, makeSinkTable, type SinkKind } from "./pipelines.ts";
+import { applyPipelines, makeSinkTable } from "./pipelines.ts";
 import type { Imported, SendOrder, Sent } from "./sender-protocol.ts";
-
-export type BenchOptions = {
-  readonly profile: Profile;
-  readonly seconds: number;
-  readonly warmUpSeconds: number;
-  readonly connections: number;
-  readonly records: number;
-  readonly sink: SinkKind;
-};
-
-export type CaseResult = { readonly figures: Figures; readonly settings?: Settings };
-export type Case = { readonly doc: string; readonly run: (options: BenchOptions) => Promise<CaseResult> };
 
 export const CASES = {
   echo: { doc: "the ruler: a bare node:http server, closed loop", run: echo },
@@ -30,13 +20,14 @@ export const CASES = {
   open: { doc: "open loop: 2,000 events/s, whatever the answers do, into one pipeline", run: (options) => open(options, 1) },
   "open-200": { doc: "the same over 200 pipelines", run: (options) => open(options, 200) },
   import: { doc: "NDJSON of --records records, streamed", run: importAll },
+  fairness: { doc: "a tenant imports --records while another one sends 10/s; the import alone first", run: fairness },
   backlog: { doc: "500 events/s live beside a backlog of --records in another pipeline", run: backlog },
 } as const satisfies Readonly<Record<string, Case>>;
 
-const OPEN_RATE = 2_000;
-const LIVE_RATE = 500;
+export const OPEN_RATE = 2_000;
+export const LIVE_RATE = 500;
 /** So many that a slow answer holds up no event that is due. */
-const OPEN_CONNECTIONS = 256;
+export const OPEN_CONNECTIONS = 256;
 
 async function echo(options: BenchOptions): Promise<CaseResult> {
   await using server = startChild(new URL("./echo-server.ts", import.meta.url), []);
@@ -212,9 +203,12 @@ async function backlog(options: BenchOptions): Promise<CaseResult> {
   };
 }
 
-const pace = ({ connections, warmUpSeconds, seconds }: BenchOptions) => ({ connections, warmUpSeconds, seconds });
+export const pace = ({ connections, warmUpSeconds, seconds }: BenchOptions) => ({ connections, warmUpSeconds, seconds });
 
-function common(measured: Measured<unknown>, events: number): Pick<Figures, "delivered" | "cpuUs" | "walBytesPerEvent" | "rssMiB" | "othersBusy"> {
+export function common(
+  measured: Measured<unknown>,
+  events: number,
+): Pick<Figures, "delivered" | "cpuUs" | "walBytesPerEvent" | "rssMiB" | "othersBusy"> {
   return {
     ...(measured.delivered === undefined ? {} : { delivered: measured.delivered }),
     cpuUs: Object.fromEntries([...measured.cpuUs].map(([name, us]) => [name, us / events])),

@@ -2,10 +2,13 @@
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import type { Profile } from "../world/world.ts";
-import { type BenchOptions, CASES, type Case } from "./cases.ts";
+import { broker } from "./broker.ts";
+import type { BenchOptions, Case } from "./case.ts";
+import { CASES } from "./cases.ts";
 import type { Figures, Settings } from "./figures.ts";
 import type { SinkKind } from "./pipelines.ts";
 import { describeFigures } from "./report.ts";
+import { telemetry } from "./telemetry.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -16,15 +19,24 @@ const { values, positionals } = parseArgs({
     records: { type: "string" },
     sink: { type: "string", default: "postgres.upsert" },
     quick: { type: "boolean", default: false },
+    double: { type: "boolean", default: false },
     json: { type: "string" },
     help: { type: "boolean", default: false },
   },
 });
 
-const cases: Readonly<Record<string, Case>> = CASES;
+/** Only when asked for by name. */
+const BY_NAME = {
+  broker: {
+    doc: "a million messages; --records events through a broker; its cost beside none (cluster; NATS, KUBEMQ_SERVER, --double); only by name",
+    run: broker,
+  },
+  telemetry: { doc: "open with no traces, and with 1 %, 10 % and all requests sampled; only by name", run: telemetry },
+};
+const cases: Readonly<Record<string, Case>> = { ...CASES, ...BY_NAME };
 const HELP = `npm run bench -- [case ...] [options]
 
-Cases (default: all; echo, the ruler, always runs first):
+Cases (default: all but broker and telemetry; echo, the ruler, always runs first):
 ${Object.entries(cases)
   .map(([name, { doc }]) => `  ${name.padEnd(12)} ${doc}`)
   .join("\n")}
@@ -33,8 +45,9 @@ Options:
   --profile solo|cluster   default: both
   --seconds N              measured seconds of each sending case, after a warm-up; default 15
   --connections N          of the sender in a closed loop; default 64
-  --records N              of import and backlog; default 1000000
+  --records N              of import, backlog and fairness; default 1000000
   --sink KIND              postgres.upsert (default) or onedata.outputs
+  --double                 broker measures KubeMQ's double too, which says nothing about KubeMQ
   --quick                  3 seconds, 50000 records
   --json FILE              the figures as JSON as well; - prints them instead of the tables
 `;
@@ -61,6 +74,7 @@ async function bench(): Promise<number> {
     connections: Number(values.connections),
     records: Number(values.records ?? (values.quick ? 50_000 : 1_000_000)),
     sink,
+    withDouble: values.double,
   };
   const figures: Figures[] = [];
   let settings: Settings | undefined;
@@ -70,19 +84,19 @@ async function bench(): Promise<number> {
     try {
       const result = await cases[name]?.run(caseOptions);
       if (result === undefined) return;
-      figures.push(result.figures);
+      figures.push(...[result.figures].flat());
       settings ??= result.settings;
     } catch (error) {
       failed += 1;
       process.stderr.write(`${name} (${caseOptions.profile}) failed: ${error instanceof Error ? error.message : String(error)}\n`);
     }
   };
-  const names = (positionals.length === 0 ? Object.keys(cases) : positionals).filter((name) => name !== "echo");
+  const names = (positionals.length === 0 ? Object.keys(CASES) : positionals).filter((name) => name !== "echo");
   await attempt("echo", { ...options, profile: "solo" });
   for (const profile of profiles)
     for (const name of names) {
-      // Two engines are a matter of the cluster alone.
-      if (name === "two-engines" && profile === "solo" && profiles.length > 1) continue;
+      // Two engines, and a broker, are a matter of the cluster alone.
+      if ((name === "two-engines" || name === "broker") && profile === "solo" && profiles.length > 1) continue;
       await attempt(name, { ...options, profile });
     }
   const json = JSON.stringify({ settings, cases: figures }, null, 2);

@@ -31,6 +31,8 @@ export type MeasureOptions = {
   /** How long what was accepted may take to get a verdict; 0 = it is not waited for. */
   readonly drainSeconds: number;
   readonly sendSeconds: number;
+  /** Processes beside the world's, e.g. a broker. */
+  readonly beside?: readonly Watched[];
 };
 
 export function watchedOf(world: World, profile: Profile): Watched[] {
@@ -43,7 +45,7 @@ export const targetOf = (world: World): Target => ({ host: "127.0.0.1", port: Nu
 /** Throws when the sender does not end in time or what was accepted is not worked off. */
 export async function measure<T>(world: World, profile: Profile, options: MeasureOptions): Promise<Measured<T>> {
   await using sender = startChild(SENDER, [options.mode, JSON.stringify(options.order)]);
-  using meter = new Meter([...watchedOf(world, profile), { name: "sender", pid: sender.pid }]);
+  using meter = new Meter([...watchedOf(world, profile), ...(options.beside ?? []), { name: "sender", pid: sender.pid }]);
   await within(sender.line(), 60, "the sender did not start");
   const [fromMs, cpuBefore, walBefore, machineBefore] = [nowMs(), meter.cpu(), await readWalBytes(world.platform), readMachine()];
   const sent: unknown = await within(sender.line(), options.sendSeconds, "the sender did not end");

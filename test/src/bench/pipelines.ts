@@ -13,7 +13,7 @@ export async function makeSinkTable(world: World): Promise<void> {
 }
 
 /** Answers the paths that capture into them. */
-export async function applyPipelines(world: World, names: readonly string[], sink: SinkKind): Promise<readonly string[]> {
+export async function applyPipelines(world: Pick<World, "api">, names: readonly string[], sink: SinkKind): Promise<readonly string[]> {
   for (const name of names) {
     const answer = await world.api.send("PUT", `/v1/pipelines/${name}`, specOf(name, sink));
     if (answer.status !== 200) throw new Error(`the pipeline ${name} was not applied: ${answer.text}`);

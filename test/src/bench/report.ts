@@ -57,7 +57,7 @@ export function describeFigures(all: readonly Figures[], settings: Settings | un
       ? ""
       : `Settings: ${Object.entries(settings)
           .map(([name, value]) => `${name}=${value}`)
-          .join(" ")}; every event validated; traces: context kept for every event, no exporter`,
+          .join(" ")}; every event validated; traces: context kept for every event, exported in the case telemetry`,
     LEGEND,
   ].join("\n\n");
 }

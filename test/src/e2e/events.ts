@@ -9,6 +9,8 @@ export interface NumberedEvents {
   /** Numbers whose sending was answered with 2xx. */
   readonly acknowledged: ReadonlySet<number>;
   readonly sent: number;
+  /** When each number was due, in milliseconds of the wall clock. */
+  readonly dueMs: ReadonlyMap<number, number>;
   /** Tries that failed or were answered with anything but 2xx. */
   readonly retries: number;
   /** Answers that were neither 2xx nor a reason to try again, e.g. 400. */
@@ -25,12 +27,15 @@ export type Where = () => Pick<World, "url" | "api">;
 const TRY_TIMEOUT_MS = 5_000;
 const RETRY_MS = 100;
 
-export function sendNumbered(where: Where, path: string, ratePerSecond: number): NumberedEvents {
+/** A rate that is a function is asked again and again: it may change. */
+export function sendNumbered(where: Where, path: string, ratePerSecond: number | (() => number)): NumberedEvents {
   const agent = new Agent({ keepAlive: true, maxSockets: 128 });
   const acknowledged = new Set<number>();
   const refusals: string[] = [];
   const open = new Set<number>();
-  const startMs = performance.now();
+  const dueMs = new Map<number, number>();
+  const rate = typeof ratePerSecond === "number" ? () => ratePerSecond : ratePerSecond;
+  let [lastMs, due] = [performance.now(), 0];
   let [next, retries, abandoned] = [0, 0, false];
 
   const send = (number: number): void => {
@@ -75,9 +80,12 @@ export function sendNumbered(where: Where, path: string, ratePerSecond: number):
   };
 
   const timer = setInterval(() => {
-    const due = Math.floor(((performance.now() - startMs) / 1000) * ratePerSecond);
-    while (next < due) {
+    const now = performance.now();
+    due += ((now - lastMs) / 1000) * rate();
+    lastMs = now;
+    while (next < Math.floor(due)) {
       open.add(next);
+      dueMs.set(next, Date.now());
       send(next);
       next += 1;
     }
@@ -86,6 +94,7 @@ export function sendNumbered(where: Where, path: string, ratePerSecond: number):
   return {
     acknowledged,
     refusals,
+    dueMs,
     get sent() {
       return next;
     },

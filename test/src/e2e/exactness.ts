@@ -30,6 +30,8 @@ export type Exactness = {
   /** Of the first batches left in the queue, as JSON. */
   readonly left: readonly string[];
   readonly deadLetters: number;
+  /** Their causes, as JSON. */
+  readonly deaths: readonly string[];
   /** Runs that took a batch again: 0 means that nothing was interrupted. */
   readonly repeatedAttempts: number;
   readonly isExact: boolean;
@@ -72,6 +74,11 @@ export async function compare(world: World, acknowledged: ReadonlySet<number>, d
           from onedata.queue q left join onedata.engines e on e.incarnation = q.owner left join onedata.lanes l on l.id = q.lane_id order by q.batch_id limit 5`
     ).map(({ row }) => row),
     deadLetters: platform?.dead ?? 0,
+    deaths: (
+      await world.platform<{ row: string }[]>`
+        select json_build_object('n', count(*), 'step', step, 'sink', sink, 'code', code, 'example', min(message))::text as row
+          from onedata.dead_letters group by step, sink, code order by count(*) desc limit 5`
+    ).map(({ row }) => row),
     repeatedAttempts: platform?.repeated ?? 0,
   };
   return {
@@ -99,5 +106,6 @@ export function describeExactness(found: Exactness): string {
     ["batches taken again", found.repeatedAttempts],
   ];
   const left = found.left.map((row) => `left: ${row}\n`).join("");
-  return `${left}${lines.map(([what, count]) => `${what.padEnd(28)} ${String(count).padStart(8)}`).join("\n")}\n${found.isExact ? "EXACT" : "NOT EXACT"}`;
+  const deaths = found.deaths.map((row) => `died: ${row}\n`).join("");
+  return `${left}${deaths}${lines.map(([what, count]) => `${what.padEnd(28)} ${String(count).padStart(8)}`).join("\n")}\n${found.isExact ? "EXACT" : "NOT EXACT"}`;
 }

@@ -8,6 +8,11 @@ export type E2eOptions = {
   readonly seed: number;
   /** Kills a backend of Postgres too, after which the server recovers from its log. */
   readonly withPostgres: boolean;
+  /** How long a broker stays frozen. */
+  readonly freezeSeconds: number;
+  /** Of order: keys, and events per key. */
+  readonly keys: number;
+  readonly perKey: number;
   readonly progress: (line: string) => void;
 };
 

@@ -25,11 +25,11 @@ describe("the command line", () => {
   let world: World;
   beforeAll(async () => {
     world = await openWorld("solo");
-  }, 120_000);
+  });
   afterAll(async () => {
     await world?.[Symbol.asyncDispose]();
     rmSync(folder, { recursive: true, force: true });
-  }, 60_000);
+  });
 
   const write = (name: string, content: string | Uint8Array): string => {
     const path = join(folder, name);
@@ -49,8 +49,16 @@ describe("the command line", () => {
 
   it("applies, tests, sends, shows what became of it, and rolls back", async () => {
     const [v1, v2] = [write("shop.yaml", spec(2)), write("shop2.yaml", spec(3))];
-    expect(await cli(["apply", v1, "--dry-run"])).toMatchObject({ code: 0, stdout: expect.stringContaining("nothing was stored") });
+    const summary = "shop is a new pipeline: 2 steps, results are kept in OneData, 1 test";
+    expect(await cli(["diff", v1])).toMatchObject({ code: 0, stdout: `${summary}\n` });
+    expect(await ask("diff", v1)).toMatchObject([{ op: "add", pointer: "", after: { name: "shop" } }]);
+    expect(await cli(["apply", v1, "--dry-run"])).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining(`${summary}; dry run: nothing was stored`),
+    });
     expect(await spawned(["apply", v1])).toMatchObject({ code: 0, stdout: expect.stringMatching(/shop version 1 is active\n {2}✓ totals/) });
+    expect(await cli(["diff", v1])).toMatchObject({ code: 0, stdout: "", stderr: expect.stringContaining("no difference") });
+    expect(await cli(["apply", v2, "--dry-run"])).toMatchObject({ code: 0, stdout: expect.stringMatching(/^shop dry run: nothing was stored/) });
     expect(await ask("test", v1, "--remote")).toMatchObject([{ name: "totals", passed: true }]);
     expect(await ask("diff", v2)).toMatchObject([
       { op: "replace", pointer: "/steps/0/with/set/total", before: "price * 2", after: "price * 3" },
@@ -67,6 +75,7 @@ describe("the command line", () => {
     expect(detail.stdout).toMatch(/dead at positive {2}\/total: must be >= 0, is -2 \[record\.invalid\]/);
     expect(detail.stdout).toMatch(/attempt 1 .*\n +total\+positive transform, [\d.]+ ms/);
     expect(await ask("dead-letters", "groups", "shop")).toMatchObject([{ count: 1, step: "positive", code: "record.invalid" }]);
+    expect((await cli(["dead-letters", "groups", "shop"])).stdout).toMatch(/FIRST SEEN +LAST SEEN .*\n +1 .*version 1 +\d\S* +\d\S* /);
     expect(await ask("dead-letters", "list", "shop")).toMatchObject([{ event: dead?.["id"], payload: { id: 2, price: -1, total: -2 } }]);
     expect(await ask("outputs", "shop")).toMatchObject([{ event: sent?.["id"], record: { total: 3 } }]);
 
@@ -85,6 +94,7 @@ describe("the command line", () => {
     });
     const [sent] = await ask("send", "shop", '{"id":9,"price":1}');
     expect((await cli(["events", String(sent?.["id"])])).stdout).toMatch(/waiting {2}.*moving house/);
+    expect((await cli(["send", "shop", '{"id":10,"price":1}', "--wait", "1"])).stderr).toMatch(/waits for: .*moving house/);
     await ask("resume", "shop");
     await waitFor(
       "delivered",
@@ -105,7 +115,7 @@ describe("the command line", () => {
     const { code, stdout } = await tailing;
     expect(code).toBe(0);
     expect(readLines(stdout)[0]).toMatchObject({ pipeline: "shop", verdict: "delivered" });
-  }, 60_000);
+  });
 
   it("imports the movies and follows them to the end", async () => {
     const { code, stdout, stderr } = await spawned(["import", "movies", join(DATA, "movies.json")]);
@@ -163,12 +173,12 @@ describe("the command line", () => {
   });
 
   it("keeps connections with secrets from stdin or the environment, and lists", async () => {
-    const put = ["connections", "put", "api", "--kind", "http", "--set", "url=https://example.com/in"];
-    const env = { API_TOKEN: "s3cret" };
-    expect(await cli([...put, "--secret-env", "token=API_TOKEN"], { env })).toMatchObject({ code: 0 });
-    expect(await cli([...put, "--secret-env", "token=NOT_SET"])).toMatchObject({ code: 2, stderr: expect.stringContaining("NOT_SET") });
+    const put = ["connections", "put", "api", "--kind", "http", "--set", "baseUrl=https://example.com/in"];
+    const env = { API_HEADERS: '{"Authorization": "Bearer s3cret"}' };
+    expect(await cli([...put, "--secret-env", "headers=API_HEADERS"], { env })).toMatchObject({ code: 0 });
+    expect(await cli([...put, "--secret-env", "headers=NOT_SET"])).toMatchObject({ code: 2, stderr: expect.stringContaining("NOT_SET") });
     const listed = await cli(["connections", "list", "--json"]);
-    expect(readLines(listed.stdout).find(({ name }) => name === "api")).toMatchObject({ kind: "http", secretNames: ["token"] });
+    expect(readLines(listed.stdout).find(({ name }) => name === "api")).toMatchObject({ kind: "http", secretNames: ["headers"] });
     expect(listed.stdout).not.toContain("s3cret");
     expect(await cli(["connections", "test", "warehouse"])).toMatchObject({ code: 0, stdout: "warehouse works\n" });
     expect((await cli(["connections", "delete", "warehouse"])).code).toBe(1);
@@ -205,6 +215,28 @@ describe("the command line", () => {
       ({ code }) => code === 1,
     );
     expect(readClient(world.home).clientId).not.toBe(client?.["clientId"]);
+  });
+
+  it("makes a tenant with limits and a first client, which sees its own tenant alone", async () => {
+    expect(await cli(["tenant", "create", "acme", "--events-per-second", "500"])).toMatchObject({
+      code: 0,
+      stdout: "acme may have at most 500 events/s\n",
+      stderr: expect.stringContaining("clients create first --tenant acme"),
+    });
+    const [client] = await ask("clients", "create", "first", "--tenant", "acme", "--scope", "pipelines:read", "tenant:read");
+    const env = { HOME: join(folder, "acme"), ONEDATA_HOME: join(folder, "nowhere") };
+    const login = ["login", "--url", world.url, "--client-id", String(client?.["clientId"]), "--secret-stdin"];
+    expect((await cli(login, { env, input: String(client?.["clientSecret"]) })).code).toBe(0);
+    expect((await cli(["pipelines"], { env })).stdout).not.toContain("movies");
+    expect(await ask("tenant", "limits", "acme", "--pipelines", "3", "--backlog-mib", "1")).toMatchObject([
+      { name: "acme", limits: { pipelines: 3, backlogBytes: 1048576 } },
+    ]);
+    expect((await cli(["tenant", "show"], { env })).stdout).toMatch(
+      /tenant +acme\nlimits +\{"eventsPerSecond":0,"backlogBytes":1048576,"pipelines":3\}/,
+    );
+    expect(await cli(["tenant", "create", "other"], { env })).toMatchObject({ code: 1, stderr: expect.stringContaining("auth.scope_missing") });
+    expect(await cli(["tenant", "limits", "acme"])).toMatchObject({ code: 2, stderr: expect.stringContaining("--none") });
+    expect((await cli(["tenant", "limits", "acme", "--none"])).stdout).toBe("acme has no limits\n");
   });
 
   it("shows problems with code, place and line, and the server's own problem to programs", async () => {

@@ -31,11 +31,11 @@ beforeAll(async () => {
   receiverUrl = `http://127.0.0.1:${typeof address === "object" ? address?.port : 0}/in`;
   world = await openWorld("solo", { env: { ONEDATA_ALLOWED_ADDRESSES: "127.0.0.1" } });
   api = world.api;
-}, 120_000);
+});
 afterAll(async () => {
   await world?.[Symbol.asyncDispose]();
   receiver.close();
-}, 60_000);
+});
 
 async function put(name: string, spec: object): Promise<void> {
   const answer = await api.send("PUT", `/v1/pipelines/${name}`, { name, ...spec });

@@ -23,8 +23,8 @@ describe.each<Profile>(["solo", "cluster"])("real data (%s)", (profile) => {
   let world: World;
   beforeAll(async () => {
     world = await openWorld(profile);
-  }, 120_000);
-  afterAll(() => world?.[Symbol.asyncDispose](), 60_000);
+  });
+  afterAll(() => world?.[Symbol.asyncDispose]());
 
   async function importFile(pipeline: string, file: string, mediaType: string) {
     const accepted = await world.api.send("POST", `/v1/pipelines/${pipeline}/imports`, read(file), { "content-type": mediaType });

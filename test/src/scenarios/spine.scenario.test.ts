@@ -10,8 +10,8 @@ describe.each<Profile>(["solo", "cluster"])("the spine (%s)", (profile) => {
   beforeAll(async () => {
     world = await openWorld(profile);
     api = world.api;
-  }, 120_000);
-  afterAll(() => world?.[Symbol.asyncDispose](), 60_000);
+  });
+  afterAll(() => world?.[Symbol.asyncDispose]());
 
   const finished = (id: string) =>
     waitFor(
@@ -20,7 +20,7 @@ describe.each<Profile>(["solo", "cluster"])("the spine (%s)", (profile) => {
       ({ json }) => json?.state === "done",
     );
 
-  it("delivers the pasted event into the sink within a second", async () => {
+  it("delivers the pasted event into the sink", async () => {
     const sent = await api.send("POST", "/v1/pipelines/orders/events", { id: 1, price: 2, quantity: 3 });
     expect(sent.status).toBe(202);
     expect(sent.json.id).toMatch(/^evt_[0-9a-z]+_0$/);
@@ -28,7 +28,6 @@ describe.each<Profile>(["solo", "cluster"])("the spine (%s)", (profile) => {
       "a row",
       () => world.warehouse`select id, price::float, quantity::float, total::float from orders where id = '1'`,
       (found) => found.length === 1,
-      5_000,
     );
     expect(rows[0]).toEqual({ id: "1", price: 2, quantity: 3, total: 6 });
     const event = await finished(sent.json.id);

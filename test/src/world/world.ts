@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { connect, type Sql } from "@onedata/store";
 import { type Api, type ClientFile, openApi } from "./api.ts";
+import { openExternalDatabase } from "./external-database.ts";
 
 export type Profile = "solo" | "cluster";
 
@@ -25,13 +26,15 @@ export interface World extends AsyncDisposable {
   /** Of the main process. */
   readonly pid: number;
   readonly postgresPid: number;
-  /** The platform's own database, and the examples' warehouse; superuser. */
+  /** The platform's own database, and the examples' warehouse (none on a server that `ONEDATA_TEST_POSTGRES` names); superuser. */
   readonly platform: Sql;
   readonly warehouse: Sql;
-  /** `kill -9` of the main process (solo: everything but Postgres). */
+  /** `kill -9` of the main process. Postgres, and a cluster's processes, end a little later. */
   kill(): Promise<void>;
   /** SIGTERM: drains and stops, Postgres too; the folder stays until the world is disposed of. */
   stop(): Promise<void>;
+  /** SIGHUP, and nobody reads its output any more, as when its terminal is closed. Resolves with the exit code. */
+  hangUp(): Promise<number | null>;
   /** What the main process wrote. */
   output(): string;
 }
@@ -43,15 +46,22 @@ export type WorldOptions = {
 };
 
 const MAIN = { solo: "../../../apps/solo/src/main.ts", cluster: "../../../apps/solo/src/cluster-main.ts" } as const;
-const READY_TIMEOUT_MS = 90_000;
+const READY_TIMEOUT_MS = 180_000;
 
 export async function openWorld(profile: Profile, options: WorldOptions = {}): Promise<World> {
   const home = options.home ?? mkdtempSync(join(tmpdir(), "onedata-world-"));
   // Started by root, Postgres runs as another user, who must reach its data.
   chmodSync(home, 0o755);
+  const external = await openExternalDatabase(home);
   const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
   const child = spawn(process.execPath, ["--conditions=source", "--import", tsx, fileURLToPath(new URL(MAIN[profile], import.meta.url))], {
-    env: { ...process.env, ONEDATA_HOME: home, ONEDATA_PORT: "0", ...options.env },
+    env: {
+      ...process.env,
+      ONEDATA_HOME: home,
+      ONEDATA_PORT: "0",
+      ...(external === undefined ? {} : { ONEDATA_DATABASE: external.url }),
+      ...options.env,
+    },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let output = "";
@@ -60,8 +70,8 @@ export async function openWorld(profile: Profile, options: WorldOptions = {}): P
   const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   await ready(child, profile, () => output);
   const client = readClient(home);
-  const platform = connect(databaseUrl(home, "onedata"), { max: 2, applicationName: "test" });
-  const warehouse = connect(databaseUrl(home, "warehouse"), { max: 2, applicationName: "test" });
+  const platform = connect(external?.url ?? databaseUrl(home, "onedata"), { max: 2, applicationName: "test" });
+  const warehouse = connect(external?.url ?? databaseUrl(home, "warehouse"), { max: 2, applicationName: "test" });
   const close = async (): Promise<void> => {
     await Promise.all([platform.end({ timeout: 2 }), warehouse.end({ timeout: 2 })]);
   };
@@ -74,7 +84,7 @@ export async function openWorld(profile: Profile, options: WorldOptions = {}): P
       return [...pids].map(([name, pid]) => ({ name, pid }));
     },
     pid: child.pid ?? 0,
-    postgresPid: Number(readFileSync(join(home, "postgres", "pg", "postmaster.pid"), "utf8").split("\n")[0]),
+    postgresPid: external === undefined ? Number(readFileSync(join(home, "postgres", "pg", "postmaster.pid"), "utf8").split("\n")[0]) : 0,
     platform,
     warehouse,
     output: () => output,
@@ -88,11 +98,21 @@ export async function openWorld(profile: Profile, options: WorldOptions = {}): P
       child.kill("SIGTERM");
       await exited;
     },
+    async hangUp() {
+      await close();
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+      child.kill("SIGHUP");
+      await exited;
+      return child.exitCode;
+    },
     async [Symbol.asyncDispose]() {
       await close();
       if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM");
       await exited;
-      if (options.home === undefined) removeHome(home);
+      if (options.home !== undefined) return;
+      await external?.drop();
+      removeHome(home);
     },
   };
 }
@@ -115,7 +135,6 @@ async function ready(child: ChildProcess, profile: Profile, output: () => string
   const deadline = performance.now() + READY_TIMEOUT_MS;
   while (!(output().includes(mark) && output().endsWith("\n"))) {
     if (child.exitCode !== null || performance.now() > deadline) {
-      // Not SIGKILL: a cluster's processes have sessions of their own and would outlive it.
       child.kill("SIGTERM");
       throw new Error(`the ${profile} world did not start:\n${output()}`);
     }

@@ -6,7 +6,8 @@ import { segment } from "../api/api.ts";
 import { cell, compact, number, objects, plural, type Row } from "../output/cells.ts";
 import type { Printer } from "../output/printer.ts";
 import type { OpenSession, Session } from "../session.ts";
-import { readSpecFile } from "./arguments.ts";
+import { readSpecFile, type SpecFile } from "./arguments.ts";
+import { printSample } from "./sample.ts";
 import { onEverySave } from "./watch.ts";
 
 type ApplyOptions = {
@@ -24,14 +25,15 @@ export function addApplyCommands(program: Command, open: OpenSession): void {
     .option("--dry-run", "check only: says what would change")
     .option("--no-activate", "store the version, run the old one")
     .option("--if-match <etag>", "refuse when the pipeline has another etag")
-    .option("--force", "accept what would be refused as risky")
+    .option("--force", "also when events would die that live now")
     .option("--watch", "again whenever the file is saved")
     .addHelpText("after", "\nExample:\n  onedata apply examples/orders.yaml --dry-run")
     .action(async (file: string, options: ApplyOptions, command: Command) => {
       const session = open(command);
       const once = async (): Promise<void> => {
-        const answer = await apply(session, file, options);
-        await (session.out.isJson ? session.out.json(answer) : printApplied(session.out, answer));
+        const given = readSpecFile(file);
+        const answer = await apply(session, given, options);
+        await (session.out.isJson ? session.out.json(answer) : printApplied(session.out, answer, given.spec));
       };
       await (options.watch === true ? onEverySave(session, file, once) : once());
     });
@@ -41,16 +43,25 @@ export function addApplyCommands(program: Command, open: OpenSession): void {
     .addHelpText("after", "\nExample:\n  onedata diff examples/orders.yaml")
     .action(async (file: string, _options: object, command: Command) => {
       const session = open(command);
-      const answer: Row<ApplyPipelineResponse> = await apply(session, file, { dryRun: true, activate: true });
+      const given = readSpecFile(file);
+      const answer: Row<ApplyPipelineResponse> = await apply(session, given, { dryRun: true, activate: true });
       const changes = objects(answer.diff);
+      if (isNewPipeline(answer)) {
+        if (session.out.isJson) await session.out.json({ op: "add", pointer: "", after: given.spec });
+        else await session.out.line(`${session.out.style.bold(given.pipeline)} ${describeNew(given.spec)}`);
+        return;
+      }
       if (session.out.isJson) for (const change of changes) await session.out.json(change);
       else if (changes.length === 0) session.out.note("no difference");
       else await printDiff(session.out, changes);
     });
 }
 
-async function apply(session: Session, file: string, { dryRun, activate, ifMatch, force }: ApplyOptions): Promise<JsonObject> {
-  const { pipeline, text, mediaType } = readSpecFile(file);
+async function apply(
+  session: Session,
+  { pipeline, text, mediaType }: SpecFile,
+  { dryRun, activate, ifMatch, force }: ApplyOptions,
+): Promise<JsonObject> {
   return session.api().call("PUT", `/v1/pipelines/${segment(pipeline)}`, {
     query: { dryRun, force, ...(activate ? {} : { activate: false }) },
     content: { data: text, mediaType },
@@ -58,16 +69,30 @@ async function apply(session: Session, file: string, { dryRun, activate, ifMatch
   });
 }
 
-async function printApplied(out: Printer, answer: Row<ApplyPipelineResponse>): Promise<void> {
+/** Its first version: there is nothing to differ from. */
+const isNewPipeline = ({ created, version }: Row<ApplyPipelineResponse>): boolean => created === true && version === 1;
+
+function describeNew(spec: Json): string {
+  const count = (member: string): number => {
+    const list = isJsonObject(spec) ? spec[member] : undefined;
+    return Array.isArray(list) ? list.length : 0;
+  };
+  const sinks = count("sinks") === 0 ? "results are kept in OneData" : plural(count("sinks"), "sink");
+  return `is a new pipeline: ${plural(count("steps"), "step")}, ${sinks}, ${plural(count("tests"), "test")}`;
+}
+
+async function printApplied(out: Printer, answer: Row<ApplyPipelineResponse>, spec: Json): Promise<void> {
   const pipeline = isJsonObject(answer.pipeline) ? answer.pipeline : {};
   const { style } = out;
   const changes = objects(answer.diff);
   const tests = objects(answer.tests);
   const name = style.bold(cell(pipeline["name"]));
-  if (answer.dryRun === true) await out.line(`${name} ${style.yellow("dry run")}: nothing was stored`);
+  if (answer.dryRun === true)
+    await out.line(`${name} ${isNewPipeline(answer) ? `${describeNew(spec)}; ` : ""}${style.yellow("dry run")}: nothing was stored`);
   else await out.line(`${name} version ${number(answer.version)} ${describeVersion(answer, pipeline["activeVersion"], changes.length > 0)}`);
   if (changes.length > 0) await printDiff(out, changes);
   if (tests.length > 0) await printTests(out, tests);
+  await printSample(out, answer.sample);
   for (const warning of objects(answer.warnings)) await printProblem(out, warning);
 }
 

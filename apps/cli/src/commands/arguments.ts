@@ -1,6 +1,7 @@
 /** Options that several commands take, read strictly: a wrong value is wrong usage, with what is right. */
 import { readFileSync } from "node:fs";
 import type { Readable } from "node:stream";
+import { isJsonObject, type Json } from "@onedata/core";
 import { InvalidArgumentError } from "commander";
 import { parse } from "yaml";
 import type { Terminal } from "../terminal.ts";
@@ -27,24 +28,33 @@ export function toPairs(text: string, previous: Readonly<Record<string, string>>
   return { ...previous, [text.slice(0, at)]: text.slice(at + 1) };
 }
 
-export type SpecFile = { readonly pipeline: string; readonly text: string; readonly mediaType: string };
+export type SpecFile = {
+  readonly pipeline: string;
+  readonly text: string;
+  /** `null` where the text cannot be read: the server says why. */
+  readonly spec: Json;
+  readonly mediaType: string;
+};
 
-/** The server checks the spec; here only its name is needed, for the address. A spec without one goes by its file's name. */
+/** The server checks the spec; its name is the address. A spec without one goes by its file's name. */
 export function readSpecFile(path: string): SpecFile {
   const text = readFileSync(path === "-" ? 0 : path, "utf8");
+  const spec = read(text);
+  const named = isJsonObject(spec) ? spec["name"] : undefined;
   return {
-    pipeline: nameIn(text) ?? path.replace(/^.*\//, "").replace(/\..*$/, ""),
+    pipeline: typeof named === "string" ? named : path.replace(/^.*\//, "").replace(/\..*$/, ""),
     text,
+    spec,
     mediaType: path.endsWith(".json") ? "application/json" : "application/yaml",
   };
 }
 
-function nameIn(text: string): string | undefined {
+function read(text: string): Json {
   try {
-    const value: unknown = parse(text, { logLevel: "silent" });
-    return typeof value === "object" && value !== null && "name" in value && typeof value.name === "string" ? value.name : undefined;
+    const value: Json = parse(text, { logLevel: "silent" });
+    return value;
   } catch {
-    return undefined;
+    return null;
   }
 }
 

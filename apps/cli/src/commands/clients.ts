@@ -30,10 +30,13 @@ export function addClientCommands(program: Command, open: OpenSession): void {
     .command("create <name>")
     .description("create a client; its secret is shown once")
     .requiredOption("--scope <scope...>", "what it may do, at most what you may")
+    .option("--tenant <name>", "operators: for this tenant instead of your own")
     .addHelpText("after", "\nExample:\n  onedata clients create shop --scope events:write events:read")
-    .action(async (name: string, { scope }: { scope: string[] }, command: Command) => {
+    .action(async (name: string, { scope, tenant }: { scope: string[]; tenant?: string }, command: Command) => {
       const { api, out } = open(command);
-      const client: Row<CreateClientResponse> & JsonObject = await api().call("POST", "/v1/clients", { body: { name, scopes: scope } });
+      const client: Row<CreateClientResponse> & JsonObject = await api().call("POST", "/v1/clients", {
+        body: { name, scopes: scope, ...(tenant === undefined ? {} : { tenant }) },
+      });
       if (out.isJson) return out.json(client);
       await out.line(
         `client  ${out.style.bold(cell(client.clientId))}\nsecret  ${out.style.bold(cell(client.clientSecret))}  ${out.style.yellow("shown once")}\nscopes  ${cell(client.scopes)}`,

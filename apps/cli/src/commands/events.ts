@@ -1,5 +1,5 @@
 /** `events`, `tail` and `outputs`: what became of what came in. */
-import type { Attempt, DeadLetterRef, Event, Output, StepTiming } from "@onedata/contracts";
+import type { Attempt, DeadLetterRef, Event, eventV1, Output, StepTiming } from "@onedata/contracts";
 import type { JsonObject } from "@onedata/core";
 import { parseJson } from "@onedata/formats";
 import { type Command, Option } from "commander";
@@ -10,6 +10,7 @@ import { paintState } from "../output/style.ts";
 import type { Column } from "../output/table.ts";
 import type { OpenSession, Session } from "../session.ts";
 import { toCount, toTime } from "./arguments.ts";
+import { printWritten } from "./written.ts";
 
 type ListOptions = { readonly limit: number; readonly state?: string; readonly since?: string; readonly until?: string };
 
@@ -107,7 +108,16 @@ async function showEvent({ api, out }: Session, id: string): Promise<void> {
   await field("key", cell(event.orderingKey));
   await field("trace", cell(event.traceId));
   await field("payload", compact(event.payload));
+  if (event.editedPayload !== undefined && event.editedPayload !== null) await field("edited to", compact(event.editedPayload));
   for (const attempt of objects(event.timeline)) await printAttempt(out, attempt);
+  await printWritten(out, event);
+  for (const delivery of objects(event.deliveries)) {
+    const { job, kind, generation, state, verdict, version, at, edited }: Row<eventV1.Delivery> & JsonObject = delivery;
+    const shown = paintState(isText(verdict) ? verdict : cell(state), style);
+    await out.line(
+      `${style.dim(cell(kind).padEnd(12))} ${time(at)}  ${shown}${version === 0 ? "" : ` version ${cell(version)}`}${generation === 0 ? "" : ` delivery ${cell(generation)}`}${edited === true ? " edited" : ""} ${style.dim(cell(job))}`,
+    );
+  }
   for (const letter of objects(event.deadLetters)) {
     const { id: letterId, step, sink, code, message }: Row<DeadLetterRef> & JsonObject = letter;
     await out.line(

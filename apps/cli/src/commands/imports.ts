@@ -10,6 +10,7 @@ import { createProgress } from "../output/progress.ts";
 import { paintState } from "../output/style.ts";
 import type { OpenSession, Session } from "../session.ts";
 import { toCount } from "./arguments.ts";
+import { pause } from "./pause.ts";
 import { type ImportOptions, uploadImport } from "./upload-import.ts";
 
 const FOLLOW_MS = 250;
@@ -135,18 +136,3 @@ async function summarize({ out }: Session, answer: Row<Import> & JsonObject): Pr
 }
 
 const count = (value: unknown): number => (typeof value === "number" ? value : 0);
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    signal.throwIfAborted();
-    const stop = (): void => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", stop);
-      resolve();
-    }, ms);
-    signal.addEventListener("abort", stop, { once: true });
-  });
-}

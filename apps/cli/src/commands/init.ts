@@ -33,6 +33,7 @@ const starter = (name: string): string => `name: ${name}
 description: What it is for, in a line
 
 # What comes in (optional): JSON Schema. Events that do not fit are refused when they are sent.
+# Cells of CSV are texts: for CSV leave the types out here, and begin with the step \`cast\` below.
 input:
   schema:
     type: object
@@ -44,6 +45,9 @@ input:
 
 # Each step reads the one before it, unless it says \`needs: [ids]\`. \`onedata operations\` lists what there is.
 steps:
+  # - id: cast
+  #   use: record.cast
+  #   with: { fields: { id: integer, price: number, quantity: number } }
   - id: total
     use: record.map
     with: { set: { total: price * quantity } } # expressions are JSONata

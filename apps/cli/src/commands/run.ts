@@ -51,6 +51,7 @@ async function run({ terminal, out, signal }: Session, spec: string, file: strin
   const startedMs = performance.now();
   const deadFile = options.dead === undefined ? undefined : createWriteStream(options.dead);
   const causes = new Map<string, number>();
+  let hasNumbersAsText = false;
   const totals = await runRecords(
     pipeline,
     input,
@@ -59,6 +60,7 @@ async function run({ terminal, out, signal }: Session, spec: string, file: strin
       async casualty(casualty) {
         const cause = `${casualty.step} ${casualty.code}`;
         causes.set(cause, (causes.get(cause) ?? 0) + 1);
+        hasNumbersAsText ||= NUMBER_AS_TEXT.test(casualty.message);
         if (deadFile !== undefined) return write(deadFile, `${JSON.stringify(toDeadLetter(casualty))}\n`);
         progress.clear();
         return write(terminal.stderr, out.isJson ? `${JSON.stringify(toDeadLetter(casualty))}\n` : `${describe(casualty, style)}\n`);
@@ -70,6 +72,10 @@ async function run({ terminal, out, signal }: Session, spec: string, file: strin
   progress.clear();
   if (deadFile !== undefined) await finished(deadFile.end());
   if (options.quiet !== true) summarize({ terminal, out }, totals, { startedMs, causes });
+  if (hasNumbersAsText && !out.isJson)
+    out.note(
+      "numbers come as texts, as every cell of CSV does: leave the types out of input.schema, and make record.cast the first step, with: { fields: { price: number } }",
+    );
   if (totals.dead + totals.rejected > 0 && options.allowDead !== true) throw new Exit(exitCodes.problem);
 }
 
@@ -87,6 +93,9 @@ const parsed = (text: string): unknown => {
 
 const describe = ({ kind, line, step, code, message }: Casualty, style: Style): string =>
   `${style.dim(`line ${line}:`)} ${style.red(kind)} at ${style.bold(step)}: ${message} ${style.dim(`[${code}]`)}`;
+
+/** What a schema says of `"2"` where it wants a number. */
+const NUMBER_AS_TEXT = /must be an? (number|integer)\b.*, is "\s*[-+]?[\d.,]+\s*"/;
 
 const rate = (count: number, startedMs: number): string =>
   `${Math.round((count / Math.max(performance.now() - startedMs, 1)) * 1000).toLocaleString("en-US")}/s`;

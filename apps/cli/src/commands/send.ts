@@ -1,9 +1,9 @@
 /** `send`: one event, from the command line or stdin. */
 import type { Command } from "commander";
 import { segment } from "../api/api.ts";
-import { cell, compact } from "../output/cells.ts";
+import { cell, compact, isText } from "../output/cells.ts";
 import { paintState } from "../output/style.ts";
-import type { OpenSession } from "../session.ts";
+import type { OpenSession, Session } from "../session.ts";
 import { readAll, toCount } from "./arguments.ts";
 
 type SendOptions = { readonly key?: string; readonly wait?: number | true; readonly type: string };
@@ -45,6 +45,17 @@ export function addSendCommands(program: Command, open: OpenSession): void {
       await out.line(`${cell(answer["id"])}${verdict}${duplicate}`);
       const outputs = answer["outputs"];
       if (Array.isArray(outputs)) for (const output of outputs) await out.line(`  ${compact(output)}`);
+      if (answer["verdict"] === undefined && waitSeconds !== undefined) await noteReason(session, cell(answer["id"]));
       if (answer["verdict"] === "dead") out.note(`why: onedata events ${cell(answer["id"])}`);
     });
+}
+
+/** What the event waits for. It is captured: who may not read events is not told, and nothing else fails for it. */
+async function noteReason({ api, out }: Session, id: string): Promise<void> {
+  try {
+    const { waitingFor } = await api().get(`/v1/events/${segment(id)}`);
+    if (isText(waitingFor)) out.note(`waits for: ${waitingFor}`);
+  } catch {
+    out.note(`why: onedata events ${id}`);
+  }
 }

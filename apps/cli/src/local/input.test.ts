@@ -41,6 +41,11 @@ describe("input of a run", () => {
     expect(await read(new Uint8Array())).toEqual([]);
   });
 
+  it("reads CSV whose lines end with CR alone, and tells of a header line that nothing follows", async () => {
+    expect(await read(Buffer.from("id,name\r1,a\r2,b\r"))).toEqual(['{"id":"1","name":"a"}', '{"id":"2","name":"b"}']);
+    expect(await read(Buffer.from("1,Ola\r"))).toEqual(["reject import.row_malformed"]);
+  });
+
   it("rejects a line and goes on", async () => {
     expect(await read(Buffer.from('{"a":1}\n{oops\n{"a":2}\n'))).toEqual(['{"a":1}', "reject capture.json_malformed", '{"a":2}']);
   });

@@ -23,7 +23,7 @@ export async function readInputRecords(
   const plain = raw.head[0] === 0x1f && raw.head[1] === 0x8b ? await peek(Readable.from(raw.all).pipe(createGunzip())) : raw;
   switch (format ?? formatOfFile(fileName) ?? detect(plain.head)) {
     case "csv":
-      return readCsv(plain.all, delimiter === undefined ? {} : { delimiter });
+      return readCsv(plain.all, { rejectHeaderAlone: true, ...(delimiter === undefined ? {} : { delimiter }) });
     case "json":
       return readJsonArray(plain.all);
     case "ndjson":

@@ -1,19 +1,25 @@
 /**
  * A pipeline from its spec file, with no server: checked as the control plane checks it, run by the executor and the operations that the engine uses.
- * Sinks are known by name and config, never opened. Operations of other services are not here.
+ * Sinks are known by name and config, never opened. Lookups read connections whose URL is given. Operations of other services are not here.
  */
 import { readFileSync } from "node:fs";
-import { TransformServiceDefinition } from "@onedata/contracts";
+import { TransformServiceDefinition, type transformV1 } from "@onedata/contracts";
 import { type CheckedSpec, checkSpec, readDocument } from "@onedata/control";
 import { type Catalogue, type CatalogueEntry, isJsonObject, type LabDeps, type LabSubject, OneDataError, type StageInput } from "@onedata/core";
 import { parseJson, stringifyJson } from "@onedata/formats";
 import { bySharedSecret, createClient, createInprocDirectory, createServiceHost, openTransport } from "@onedata/mesh";
 import { compileSchema, createEvaluateWhen, operations, type SchemaCheck } from "@onedata/operations";
 import { createSinks } from "@onedata/sinks";
+import { createPostgresLookups } from "@onedata/sinks/lookup";
 import { createTransformService, TRANSFORM } from "@onedata/transform";
 import { openLookupFiles } from "./lookup-files.ts";
 
-export type LocalOptions = { readonly lookups: Readonly<Record<string, string>>; readonly variables: Readonly<Record<string, string>> };
+export type LocalOptions = {
+  readonly lookups: Readonly<Record<string, string>>;
+  /** URLs by name. */
+  readonly connections: Readonly<Record<string, string>>;
+  readonly variables: Readonly<Record<string, string>>;
+};
 
 export interface LocalPipeline extends AsyncDisposable {
   readonly checked: CheckedSpec;
@@ -24,30 +30,45 @@ export interface LocalPipeline extends AsyncDisposable {
 }
 
 /** Throws `pipeline.invalid` with every problem and its line. */
-export async function openLocalPipeline(path: string, { lookups, variables }: LocalOptions): Promise<LocalPipeline> {
+export async function openLocalPipeline(path: string, { lookups, connections, variables }: LocalOptions): Promise<LocalPipeline> {
   const text = readFileSync(path, "utf8");
   const mediaType = path.endsWith(".json") ? "application/json" : "application/yaml";
   const files = openLookupFiles(lookups, path);
-  const checked = await checkSpec(
-    { pipeline: nameOf(text, mediaType), document: text, mediaType },
-    {
-      variables,
-      catalogue: readCatalogue,
-      unreachable: () => [],
-      // Connections belong to a server; a run opens none.
-      isConnection: () => Promise.resolve(true),
-      isLookup: (name) => Promise.resolve(files.has(name)),
-    },
-  );
+  const databases = createPostgresLookups();
   // One secret for the only caller and the only service, both in here.
   const meshSecret = "one-process-only";
   const directory = createInprocDirectory();
   const serving = directory.serve(
     TRANSFORM,
-    createServiceHost({ authenticate: bySharedSecret(meshSecret) }).add(TransformServiceDefinition, createTransformService({ lookups: () => files })),
+    createServiceHost({ authenticate: bySharedSecret(meshSecret) }).add(
+      TransformServiceDefinition,
+      createTransformService({ lookups: () => files, databases }),
+    ),
   );
   const transport = await openTransport(`inproc:${TRANSFORM}`, { directory });
   const transform = createClient(TransformServiceDefinition, transport, { caller: "engine", meshSecret });
+  const opened: readonly AsyncDisposable[] = [transport, serving, databases];
+  const check = (): Promise<CheckedSpec> =>
+    checkSpec(
+      { pipeline: nameOf(text, mediaType), document: text, mediaType },
+      {
+        variables,
+        catalogue: readCatalogue,
+        unreachable: () => [],
+        // Those of sinks belong to a server; a run opens none. Those of steps are looked for below.
+        isConnection: () => Promise.resolve(true),
+        isLookup: (name) => Promise.resolve(files.has(name)),
+        checkStep: async ({ operation, config, connection: name = "" }) => {
+          const connection = toConnection(connections, name);
+          if (connection === undefined) return [{ pointer: "/connection", code: "connection.not_found", detail: noConnection(name), warning: false }];
+          return (await transform.checkStep({ operation, configJson: Buffer.from(stringifyJson(config)), connection, tenant: "0" })).problems;
+        },
+      },
+    );
+  const checked = await check().catch(async (error: unknown) => {
+    await closeAll(opened);
+    throw error;
+  });
   const { spec, plan } = checked;
   return {
     checked,
@@ -58,16 +79,28 @@ export async function openLocalPipeline(path: string, { lookups, variables }: Lo
       parse: parseJson,
       stringify: stringifyJson,
       apply: (_service, request) => transform.apply(request),
-      connection: (_tenant, name) =>
-        Promise.reject(new OneDataError("connection.not_found", `a run without a server has no connection ${JSON.stringify(name)}`)),
+      connection: async (_tenant, name) => {
+        const connection = toConnection(connections, name);
+        if (connection === undefined) throw new OneDataError("connection.not_found", noConnection(name));
+        return connection;
+      },
     },
     checkInput: spec.input.schema === undefined ? undefined : compileSchema(spec.input.schema),
-    async [Symbol.asyncDispose]() {
-      await transport[Symbol.asyncDispose]();
-      await serving[Symbol.asyncDispose]();
-    },
+    [Symbol.asyncDispose]: () => closeAll(opened),
   };
 }
+
+async function closeAll(opened: readonly AsyncDisposable[]): Promise<void> {
+  for (const each of opened) await each[Symbol.asyncDispose]();
+}
+
+function toConnection(urls: Readonly<Record<string, string>>, name: string): transformV1.Connection | undefined {
+  const url = Object.hasOwn(urls, name) ? urls[name] : undefined;
+  return url === undefined ? undefined : { name, kind: "postgres", configJson: Buffer.from(JSON.stringify({ url })) };
+}
+
+const noConnection = (name: string): string =>
+  `a run without a server has no connection ${JSON.stringify(name)}: say --connection ${name}=postgres://user:password@host:port/database`;
 
 /** Several sinks may read the same results; here each result is shown once. */
 function withOneSink(plan: CheckedSpec["plan"]): CheckedSpec["plan"] {

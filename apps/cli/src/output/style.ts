@@ -32,6 +32,7 @@ export function paintState(state: string, style: Style): string {
       return style.red(state);
     case "paused":
     case "waiting":
+    case "warning":
     case "interrupted":
     case "receiving":
     case "processing":

@@ -10,6 +10,7 @@ import {
   type LabRecord,
   OneDataError,
   type PipelineSpec,
+  type Plan,
   runInLab,
   runSpecTests,
   type TenantId,
@@ -31,7 +32,16 @@ export interface Lab {
     checked: CheckedSpec,
     run: { readonly records: readonly string[]; readonly timeUnixMs: number; readonly signal: AbortSignal },
   ): Promise<LabRecord[]>;
+  /** The same with a plan as it was stored, which is what runs. */
+  runPlan(
+    tenantId: TenantId,
+    planned: { readonly pipeline: string; readonly plan: Plan },
+    run: { readonly records: readonly string[]; readonly timeUnixMs: number; readonly signal: AbortSignal },
+  ): Promise<LabRecord[]>;
 }
+
+/** Of a stored version. Written by the planner and immutable since: its shape is not checked again. */
+export const toPlan = (planJson: string): Plan => parseJson(planJson) as unknown as Plan;
 
 export type LabPorts = {
   /** Client of a transform service by the name it gives in Describe. */
@@ -59,6 +69,8 @@ export function createLab({ transform, sinks }: LabPorts): Lab {
     test: (tenantId, checked, signal) => runSpecTests(subjectOf(tenantId, checked), checked.spec.tests, depsFor(tenantId, signal)),
     run: (tenantId, checked, { records, timeUnixMs, signal }) =>
       runInLab(subjectOf(tenantId, checked), records, timeUnixMs, depsFor(tenantId, signal)),
+    runPlan: (tenantId, planned, { records, timeUnixMs, signal }) =>
+      runInLab({ ...planned, version: 0, tenant: String(tenantId) }, records, timeUnixMs, depsFor(tenantId, signal)),
   };
 }
 

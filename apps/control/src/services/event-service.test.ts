@@ -83,6 +83,7 @@ describe("EventService", () => {
     await world.pipelines.pausePipeline({ pipeline: "exact", reason: "" }, world.ana);
     expect((await world.events.getEvent({ event: id }, world.ana)).waitingFor).toMatch(/^paused by ana since \d\d:\d\d UTC$/);
     await world.pipelines.resumePipeline({ pipeline: "exact" }, world.ana);
+    await registerEngine(world.store, { incarnation: ENGINE, slots: 1, leaseMs: 60_000 });
     const [lane] = await world.store.sql<{ lane_id: bigint }[]>`select lane_id from onedata.queue`;
     const backoff = { firstMs: 60_000, mostMs: 60_000 };
     await blockLanes(
@@ -91,14 +92,14 @@ describe("EventService", () => {
       { backoff, jitter: 1, reason: "service enrich is down (service.unavailable)" },
     );
     expect((await world.events.getEvent({ event: id }, world.ana)).waitingFor).toMatch(
-      /^service enrich is down \(service.unavailable\), next try \d\d:\d\d:\d\d UTC$/,
+      /^service enrich is down \(service.unavailable\), since \d\d:\d\d UTC, next try \d\d:\d\d:\d\d UTC$/,
     );
     await world.store.sql`update onedata.lanes set blocked_until = null`;
     const run = await claim();
     expect(await world.events.getEvent({ event: id }, world.ana)).toMatchObject({
       state: "running",
       attempt: 1,
-      waitingFor: "an engine is running it, attempt 1",
+      waitingFor: expect.stringMatching(/^an engine is running it, attempt 1; taken over by another one /),
     });
     await complete(run, [{ kind: "delivered" }]);
     expect(await world.events.getEvent({ event: id }, world.ana)).toMatchObject({
@@ -201,7 +202,7 @@ describe("EventService", () => {
   });
 
   it("says why a pipeline with other sinks has no outputs to read", async () => {
-    await world.connections.putConnection({ connection: "warehouse", kind: "postgres", config: {} }, world.ana);
+    await world.connections.putConnection({ connection: "warehouse", kind: "postgres", config: { host: "db", database: "d", user: "u" } }, world.ana);
     await apply("elsewhere", "sinks: [{ use: postgres.upsert, with: { connection: warehouse, table: orders } }]");
     expect(await problemOf(world.events.listOutputs({ pipeline: "elsewhere" }, world.ana))).toMatchObject({
       code: "outputs.unavailable",

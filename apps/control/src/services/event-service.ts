@@ -5,19 +5,24 @@ import { type Implementation, type ResponseInit, sleep } from "@onedata/mesh";
 import type { Sql } from "@onedata/store";
 import {
   type EventAttempt,
+  type EventDelivery,
   type EventRow,
   type EventState,
   type EventSummary,
   getEvent,
   getPipeline,
+  listEventDeliveries,
   listEvents,
   listFinished,
   listOpenBatches,
   listOutputs,
   stateOf,
 } from "@onedata/store/control";
+import { replayEvent } from "../dead-letters/replay-event.ts";
+import { toJobMessage } from "../jobs/job-message.ts";
 import { BIG, fromToken, INT, toLimit, toToken } from "./call.ts";
 import { describeWait } from "./waiting-for.ts";
+import type { WrittenReader } from "./written.ts";
 
 type EventMessage = ResponseInit<(typeof EventServiceDefinition)["methods"]["getEvent"]>;
 type AttemptMessage = Event["timeline"][number];
@@ -28,9 +33,19 @@ const MAX_TAILED_BATCHES = 2_000;
 /** Batches commit a little after their id was drawn. */
 const COMMIT_SLACK = 5_000n << 20n;
 
-export function createEventService({ sql }: { readonly sql: Sql }): Implementation<typeof EventServiceDefinition> {
+export type EventServicePorts = {
+  readonly sql: Sql;
+  readonly written: WrittenReader;
+};
+
+export function createEventService({ sql, written }: EventServicePorts): Implementation<typeof EventServiceDefinition> {
   return {
-    getEvent: async ({ event }, { tenantId }) => toEvent(await getEvent(sql, tenantId, parseEventId(event))),
+    async getEvent({ event }, { tenantId, signal }) {
+      const id = parseEventId(event);
+      const [found, deliveries] = await Promise.all([getEvent(sql, tenantId, id), listEventDeliveries(sql, tenantId, id)]);
+      return written(tenantId, { ...toEvent(found), deliveries: deliveries.map(toDelivery) }, signal);
+    },
+    replayEvent: async (request, context) => toJobMessage(await replayEvent(sql, request, context)),
     async listEvents({ pipeline, pageSize, pageToken, state, since, until }, { tenantId }) {
       const cursor = fromToken(pageToken, new RegExp(`^${BIG} ${INT}$`));
       const { events, next } = await listEvents(sql, tenantId, {
@@ -89,6 +104,17 @@ export function createEventService({ sql }: { readonly sql: Sql }): Implementati
   };
 }
 
+const toDelivery = ({ jobId, kind, generation, state, verdict, version, at, edited }: EventDelivery): Event["deliveries"][number] => ({
+  job: jobId === undefined ? "" : formatId("job", jobId),
+  kind,
+  generation,
+  state,
+  verdict: verdictName(verdict),
+  version: version ?? 0,
+  at,
+  edited,
+});
+
 function toState(state: string): EventState | undefined {
   if (state === "") return undefined;
   if (state === "waiting" || state === "running" || state === "done") return state;
@@ -106,12 +132,13 @@ function toEvent(event: EventRow): EventMessage {
     pipeline: event.pipeline,
     state: wait === undefined ? "done" : wait.running ? "running" : "waiting",
     verdict: verdictName(event.verdict),
-    waitingFor: wait === undefined ? "" : describeWait(wait, { isOfImport: event.importId !== undefined }),
+    waitingFor: wait === undefined ? "" : describeWait(wait, event.waitN),
     version: event.attempts.at(-1)?.version ?? 0,
     attempt: Math.max(event.attempts.at(-1)?.attempt ?? 0, wait?.attempt ?? 0),
     capturedAt: event.capturedAt,
     doneAt: event.doneAt,
     payload: event.payload,
+    editedPayload: event.edited,
     timeline: event.attempts.map(toAttempt),
     deadLetters: event.deadLetters.map(({ id, step, sink, code, message }) => ({
       id: formatId("dl", id),
@@ -132,6 +159,7 @@ function toSummary(event: EventSummary, pipeline: string): EventMessage {
     pipeline,
     state: stateOf(event),
     verdict: verdictName(event.verdict),
+    waitingFor: event.wait === undefined ? "" : describeWait(event.wait, event.id.n),
     version: event.version ?? 0,
     attempt: event.attempt,
     capturedAt: event.capturedAt,

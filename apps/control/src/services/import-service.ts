@@ -3,7 +3,7 @@ import type { ImportServiceDefinition } from "@onedata/contracts";
 import { formatId, OneDataError, parseId } from "@onedata/core";
 import type { Implementation, ResponseInit } from "@onedata/mesh";
 import type { Sql } from "@onedata/store";
-import { cancelImport, getImportProgress, type ImportProgress, listImportProgress, listRejects } from "@onedata/store/control";
+import { cancelImport, getImportProgress, type ImportProgress, listImportProgress, listRejects, resumeImport } from "@onedata/store/control";
 import { BIG, fromToken, toActor, toLimit, toToken } from "./call.ts";
 import { since } from "./waiting-for.ts";
 
@@ -21,6 +21,7 @@ export function createImportService({ sql }: { readonly sql: Sql }): Served {
       return { imports: page.map(toMessage), nextPageToken: rows.length > limit ? toToken(page.at(-1)?.id ?? 0n) : "" };
     },
     cancelImport: async (request, context) => toMessage(await cancelImport(sql, context.tenantId, toActor(context), toImportId(request.import))),
+    resumeImport: async (request, context) => toMessage(await resumeImport(sql, context.tenantId, toActor(context), toImportId(request.import))),
     async *listRejects(request, { tenantId, signal }) {
       for await (const { line, code, message, excerpt } of listRejects(sql, tenantId, toImportId(request.import), signal))
         yield { line, code, detail: message, excerpt };

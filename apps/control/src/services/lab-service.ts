@@ -16,14 +16,18 @@ const DEFAULT_LAST = 10;
 const MAX_PREVIEW_BYTES = 1024 * 1024;
 
 export function createLabService({ sql, checker, lab }: { sql: Sql; checker: SpecChecker; lab: Lab }): Implementation<typeof LabServiceDefinition> {
-  const subject = async (tenantId: TenantId, { pipeline, document, version }: What): Promise<CheckedSpec> => {
+  const subject = async (tenantId: TenantId, { pipeline, document, version }: What, signal: AbortSignal): Promise<CheckedSpec> => {
     const text = document === "" ? (await getVersion(sql, tenantId, pipeline, version)).spec : document;
     // A stored version is JSON; what a person sends is read as YAML, of which JSON is a part.
-    const checked = await checker.checkForLab(tenantId, {
-      pipeline,
-      document: text,
-      mediaType: document === "" ? "application/json" : "application/yaml",
-    });
+    const checked = await checker.checkForLab(
+      tenantId,
+      {
+        pipeline,
+        document: text,
+        mediaType: document === "" ? "application/json" : "application/yaml",
+      },
+      signal,
+    );
     const refused = refuseWrites(checked.spec, checked.catalogue);
     if (refused.length > 0)
       throw new OneDataError("pipeline.invalid", `${JSON.stringify(pipeline)} cannot be tried: ${refused[0]?.detail ?? ""}`, { violations: refused });
@@ -31,11 +35,11 @@ export function createLabService({ sql, checker, lab }: { sql: Sql; checker: Spe
   };
   return {
     async testPipeline(request, { tenantId, signal }) {
-      const tests = await lab.test(tenantId, await subject(tenantId, request), signal);
+      const tests = await lab.test(tenantId, await subject(tenantId, request, signal), signal);
       return { tests, passed: tests.every((test) => test.passed) };
     },
     async previewPipeline(request, { tenantId, signal }) {
-      const checked = await subject(tenantId, request);
+      const checked = await subject(tenantId, request, signal);
       checkRecords(request.records);
       const records =
         request.records.length > 0

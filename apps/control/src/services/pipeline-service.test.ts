@@ -98,6 +98,31 @@ describe("PipelineService", () => {
     expect((await apply("looks", document)).warnings).toMatchObject([{ pointer: "/steps/0/with/table", code: "lookup.not_found", line: 3 }]);
   });
 
+  it("lets the service check what a lookup reads from a connection; warnings stay warnings", async () => {
+    const secrets = { password: "s3cret" };
+    const config = { host: "db.example.com", database: "d", user: "u" };
+    await world.connections.putConnection({ connection: "shop", kind: "postgres", config, secrets }, world.ana);
+    await world.connections.putConnection({ connection: "hook", kind: "http", config: { baseUrl: "https://example.com" } }, world.ana);
+    const document = (connection: string, table: string) =>
+      `name: reads\nsteps:\n  - id: a\n    use: enrich.lookup\n    with: { connection: ${connection}, table: ${table}, on: code, take: [name] }\n`;
+    const at = "/steps/0/with";
+    expect((await apply("reads", document("shop", "countries"))).warnings).toMatchObject([
+      { pointer: `${at}/column`, code: "lookup.no_index", line: 5 },
+    ]);
+    const refused = async (connection: string, table: string, who = world.ana) => {
+      const call = world.pipelines.applyPipeline({ pipeline: "reads", document: document(connection, table), mediaType: YAML }, who);
+      return (await problemOf(call)).violations.map(({ pointer, code }) => `${pointer} ${code}`);
+    };
+    expect(await refused("shop", "planets")).toEqual([`${at}/table config.invalid`]);
+    expect(await refused("hook", "countries")).toEqual([`${at}/connection connection.unavailable`]);
+    expect(await refused("nowhere", "countries")).toEqual([`${at}/connection connection.not_found`]);
+    expect(await refused("shop", "countries", world.bo)).toEqual([`${at}/connection connection.not_found`]);
+    world.transform.up = false;
+    expect((await apply("reads", document("shop", "planets"), { dryRun: true })).warnings).toMatchObject([
+      { pointer: "/steps/0", code: "step.unchecked" },
+    ]);
+  });
+
   it("refuses unknown members, cycles, duplicate names and wrong schemas", async () => {
     const cases: [string, string, string][] = [
       ["name: p\nstepz: []\n", "/stepz", "spec.unknown_member"],
@@ -136,7 +161,7 @@ describe("PipelineService", () => {
 
   it("checks sinks with the connection's secrets, and accepts the spec with a warning when the load service is down", async () => {
     await world.connections.putConnection(
-      { connection: "warehouse", kind: "postgres", config: { host: "db" }, secrets: { password: "s3cret" } },
+      { connection: "warehouse", kind: "postgres", config: { host: "db", database: "d", user: "u" }, secrets: { password: "s3cret" } },
       world.ana,
     );
     const sink = (table: string): string => `sinks:\n  - { use: postgres.upsert, with: { connection: warehouse, table: ${table}, key: [id] } }`;
@@ -144,9 +169,18 @@ describe("PipelineService", () => {
       violations: [{ pointer: "/sinks/0/with/table", code: "sink.table_missing" }],
     });
     expect((await apply("sunk", spec("sunk", sink("orders")))).warnings).toEqual([]);
-    expect(world.load.secretsSeen.at(-1)).toBe('{"host": "db","password":"s3cret"}');
+    expect(world.load.secretsSeen.at(-1)).toBe('{"host": "db", "user": "u", "database": "d","password":"s3cret"}');
     world.load.up = false;
     expect((await apply("sunk", spec("sunk", sink("elsewhere")))).warnings).toMatchObject([{ pointer: "/sinks/0", code: "sink.unchecked" }]);
+  });
+
+  it("refuses a secret header in the spec, and stores none of it", async () => {
+    const sink = "sinks:\n  - { use: http.post, with: { url: 'https://example.com', headers: { Authorization: 'Bearer TOPSECRET' } } }";
+    const problem = await problemOf(apply("leaky", spec("leaky", sink)));
+    expect(problem).toMatchObject({
+      violations: expect.arrayContaining([expect.objectContaining({ pointer: "/sinks/0/with/headers/Authorization", code: "spec.secret_in_open" })]),
+    });
+    expect(JSON.stringify(problem)).not.toContain("TOPSECRET");
   });
 
   it("runs the spec's tests before it stores a version", async () => {

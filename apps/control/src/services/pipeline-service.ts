@@ -11,6 +11,7 @@ import {
   activateVersion,
   applyVersion,
   discardBacklog,
+  findActivePlan,
   getPipeline,
   getVersion,
   listPipelines,
@@ -21,7 +22,9 @@ import {
   setPipelineState,
   type VersionRow,
 } from "@onedata/store/control";
-import { type Lab, refuseWrites } from "../lab/lab.ts";
+import type { CatalogueReader } from "../catalogue/catalogue.ts";
+import { type Lab, refuseWrites, toPlan } from "../lab/lab.ts";
+import { refuseDeaths, type SamplePorts, type SampleResult, sampleVersions } from "../sample/sample.ts";
 import { type CheckedSpec, toJson } from "../spec/check-spec.ts";
 import { diffSpecs } from "../spec/diff.ts";
 import type { SpecChecker } from "../spec/spec-checker.ts";
@@ -32,6 +35,7 @@ export type PipelineServicePorts = {
   readonly sql: Sql;
   readonly checker: SpecChecker;
   readonly lab: Lab;
+  readonly catalogue: CatalogueReader;
 };
 
 /** Of a call; the sweep goes on with what is left. */
@@ -39,13 +43,17 @@ const DISCARD_BUDGET_MS = 15_000;
 
 type PipelineMessage = ResponseInit<(typeof PipelineServiceDefinition)["methods"]["getPipeline"]>;
 
-export function createPipelineService({ sql, checker, lab }: PipelineServicePorts): Implementation<typeof PipelineServiceDefinition> {
+export function createPipelineService({ sql, checker, lab, catalogue }: PipelineServicePorts): Implementation<typeof PipelineServiceDefinition> {
   return {
     async applyPipeline(request, context) {
       const { tenantId } = context;
       const checked = await checker.check(tenantId, request, context.signal);
       const tests = await runTests(lab, checked, context);
       const plan = canonicalJson(toJson(checked.plan));
+      const sampled = await trySample({ sql, lab, catalogue }, checked, { plan, context });
+      const refusal = sampled === undefined ? undefined : refuseDeaths(request.pipeline, sampled, context.scopes.has("events:read"));
+      const isRisk = (request.activate ?? true) && !request.force;
+      if (refusal !== undefined && isRisk && !request.dryRun) throw refusal;
       const applied = await applyVersion(sql, tenantId, toActor(context), {
         name: request.pipeline,
         hash: checked.hash,
@@ -64,8 +72,9 @@ export function createPipelineService({ sql, checker, lab }: PipelineServicePort
         created: applied.created,
         diff: applied.previousSpec === undefined ? [] : diffSpecs(parseJson(applied.previousSpec), checked.value),
         tests,
-        warnings: checked.warnings.map((warning) => pipelineV1.Problem.fromPartial(warning)),
+        warnings: [...(isRisk ? (refusal?.violations ?? []) : []), ...checked.warnings].map((warning) => pipelineV1.Problem.fromPartial(warning)),
         dryRun: request.dryRun,
+        sample: sampled?.sample,
       };
     },
     getPipeline: async ({ pipeline }, { tenantId }) => toPipeline(await getPipeline(sql, tenantId, pipeline)),
@@ -140,6 +149,19 @@ async function runTests(lab: Lab, checked: CheckedSpec, { tenantId, signal }: Ca
       { cause: error, retryAfterSeconds: 2 },
     );
   }
+}
+
+/** Nothing for the first version, nor while no other version is active than one that runs the same. */
+async function trySample(
+  ports: SamplePorts,
+  checked: CheckedSpec,
+  { plan, context }: { readonly plan: string; readonly context: CallContext },
+): Promise<SampleResult | undefined> {
+  const { tenantId, scopes, signal } = context;
+  const pipeline = checked.spec.name;
+  const active = await findActivePlan(ports.sql, tenantId, pipeline);
+  if (active === undefined || canonicalJson(parseJson(active)) === plan) return undefined;
+  return sampleVersions(ports, tenantId, { pipeline, before: toPlan(active), after: checked.plan, mayReadEvents: scopes.has("events:read"), signal });
 }
 
 const cut = (text: string): string => (text.length > 400 ? `${text.slice(0, 400)}…` : text);

@@ -4,6 +4,8 @@ import { connectionForRun, createLookups, createSecretBox, verifySecret } from "
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type ControlWorld, openControlWorld, TEST_SECRET_KEY } from "../control-world.ts";
 
+const DATABASE = { host: "db", database: "d", user: "u" };
+
 describe("settings of a tenant", () => {
   let world: ControlWorld;
   beforeAll(async () => {
@@ -14,9 +16,15 @@ describe("settings of a tenant", () => {
   describe("connections", () => {
     it("encrypts secrets, never shows them, and keeps those that are left out", async () => {
       const put = (secrets: Record<string, string>) =>
-        world.connections.putConnection({ connection: "db", kind: "postgres", config: { host: "db", port: 5432 }, secrets }, world.ana);
-      expect(await put({ password: "right", token: "t" })).toMatchObject({ config: { host: "db", port: 5432 }, secretNames: ["password", "token"] });
-      expect(await put({ token: "" })).toMatchObject({ secretNames: ["password"] });
+        world.connections.putConnection(
+          { connection: "db", kind: "postgres", config: { host: "db", port: 5432, database: "d", user: "u" }, secrets },
+          world.ana,
+        );
+      expect(await put({ password: "right", url: "postgres://u@db/d" })).toMatchObject({
+        config: { host: "db", port: 5432 },
+        secretNames: ["password", "url"],
+      });
+      expect(await put({ url: "" })).toMatchObject({ secretNames: ["password"] });
       const [row] = await world.store.sql<{ text: string }[]>`select c::text as text from onedata.connections c`;
       expect(row?.text).not.toContain("right");
       const [audit] = await world.store.sql<{ text: string }[]>`select string_agg(a::text, '') as text from onedata.audit a`;
@@ -26,6 +34,8 @@ describe("settings of a tenant", () => {
       expect(JSON.parse((await connectionForRun(world.store.sql, tenantId, "db", box)).configJson)).toEqual({
         host: "db",
         port: 5432,
+        database: "d",
+        user: "u",
         password: "right",
       });
       await world.store
@@ -44,10 +54,85 @@ describe("settings of a tenant", () => {
       });
     });
 
+    it("checks the members of its kind, with secrets and those that are kept, and never shows a secret's value", async () => {
+      const put = (kind: string, config: Record<string, unknown>, secrets: Record<string, string> = {}) =>
+        world.connections.putConnection({ connection: "checked", kind, config, secrets }, world.ana);
+      await expect(put("postgres", { host: "db", port: "5432", datbase: "d" }, { pasword: "hidden" })).rejects.toMatchObject({
+        code: "request.invalid",
+        violations: expect.arrayContaining([
+          expect.objectContaining({ pointer: "/config/port", code: "type" }),
+          expect.objectContaining({ pointer: "/config/datbase", code: "additionalProperties" }),
+          expect.objectContaining({ pointer: "/secrets/pasword", code: "additionalProperties" }),
+        ]),
+      });
+      await expect(put("http", { baseUrl: "ftp://example.com" })).rejects.toMatchObject({ violations: [{ pointer: "/config/baseUrl" }] });
+      await expect(put("http", { baseUrl: "https://example.com", headers: { Authorization: "Bearer x" } })).rejects.toMatchObject({
+        violations: [{ pointer: "/config/headers/Authorization", code: "connection.secret_in_config" }],
+      });
+      const refused = await put("http", {}, { baseUrl: "hidden" }).catch((error: unknown) => JSON.stringify(error) + String(error));
+      expect(refused).toContain("does not fit");
+      expect(refused).not.toContain("hidden");
+      expect(await put("postgres", {}, { url: "postgres://u:p@db/d" })).toMatchObject({ secretNames: ["url"] });
+      expect(await put("postgres", { schema: "sales" })).toMatchObject({ config: { schema: "sales" }, secretNames: ["url"] });
+      await expect(put("postgres", { schema: "sales" }, { url: "" })).rejects.toMatchObject({ code: "request.invalid" });
+    });
+
+    it("keeps no secret for another server or user than it was given for", async () => {
+      let made = 0;
+      const moves = async (
+        kind: string,
+        given: { config: Record<string, unknown>; secrets: Record<string, string> },
+        next: { config: Record<string, unknown>; secrets?: Record<string, string> },
+      ) => {
+        const connection = `moved-${made++}`;
+        await world.connections.putConnection({ connection, kind, ...given }, world.ana);
+        const moved = world.connections.putConnection({ connection, kind, secrets: {}, ...next }, world.ana);
+        await expect(moved, JSON.stringify(next)).rejects.toMatchObject({
+          code: "request.invalid",
+          violations: Object.keys(given.secrets)
+            .filter((name) => !(name in (next.secrets ?? {})))
+            .map((name) => ({ pointer: `/secrets/${name}`, code: "connection.secret_kept", detail: expect.stringContaining("send it again") })),
+        });
+        // What is stored is what was: nothing sends the secret elsewhere.
+        expect(await world.connections.getConnection({ connection }, world.ana)).toMatchObject({ config: given.config });
+        await world.connections.putConnection({ connection, kind, config: next.config, secrets: { ...given.secrets, ...next.secrets } }, world.ana);
+      };
+      const api = { config: { baseUrl: "https://api.example.com/v1/" }, secrets: { headers: '{"Authorization":"Bearer x"}' } };
+      for (const baseUrl of ["https://evil.example.com/v1/", "http://api.example.com/v1/", "https://api.example.com:8443/v1/"])
+        await moves("http", api, { config: { baseUrl } });
+      const database = { config: { ...DATABASE, tls: "verify-full" }, secrets: { password: "p" } };
+      for (const change of [{ host: "evil" }, { port: 5433 }, { user: "other" }, { tls: "disable" }, { ca: "of the attacker" }])
+        await moves("postgres", database, { config: { ...database.config, ...change } });
+      // The address may be a secret itself; open members, and a new address, lead its password and the one beside it elsewhere.
+      const url = { config: {}, secrets: { url: "postgres://u:p@db/d" } };
+      await moves("postgres", url, { config: { host: "evil" } });
+      await moves("postgres", { config: {}, secrets: { ...url.secrets, password: "p" } }, { config: {}, secrets: { url: "postgres://u@evil/d" } });
+
+      await world.connections.putConnection({ connection: "stays", kind: "http", ...api }, world.ana);
+      const path = { baseUrl: "https://API.example.com:443/v2/" };
+      expect(await world.connections.putConnection({ connection: "stays", kind: "http", config: path }, world.ana)).toMatchObject({
+        secretNames: ["headers"],
+      });
+    });
+
+    it("changes its kind when the secrets of the old one are removed", async () => {
+      const connection = "turned";
+      await world.connections.putConnection({ connection, kind: "postgres", config: DATABASE, secrets: { password: "p" } }, world.ana);
+      const next = { connection, kind: "http", config: { baseUrl: "https://example.com" } };
+      await expect(world.connections.putConnection(next, world.ana)).rejects.toMatchObject({
+        code: "request.invalid",
+        violations: [{ pointer: "/secrets/password", detail: expect.stringContaining('send "" to remove it') }],
+      });
+      expect(await world.connections.putConnection({ ...next, secrets: { password: "" } }, world.ana)).toMatchObject({
+        kind: "http",
+        secretNames: [],
+      });
+    });
+
     it("tries a connection with its secrets", async () => {
-      await world.connections.putConnection({ connection: "tried", kind: "postgres", config: {}, secrets: { password: "right" } }, world.ana);
+      await world.connections.putConnection({ connection: "tried", kind: "postgres", config: DATABASE, secrets: { password: "right" } }, world.ana);
       expect(await world.connections.testConnection({ connection: "tried" }, world.ana)).toEqual({ ok: true, problem: "" });
-      await world.connections.putConnection({ connection: "tried", kind: "postgres", config: {}, secrets: { password: "wrong" } }, world.ana);
+      await world.connections.putConnection({ connection: "tried", kind: "postgres", config: DATABASE, secrets: { password: "wrong" } }, world.ana);
       expect(await world.connections.testConnection({ connection: "tried" }, world.ana)).toEqual({
         ok: false,
         problem: "the server refuses the password",
@@ -55,7 +140,7 @@ describe("settings of a tenant", () => {
     });
 
     it("is not deleted while an active version names it", async () => {
-      await world.connections.putConnection({ connection: "used", kind: "postgres", config: {} }, world.ana);
+      await world.connections.putConnection({ connection: "used", kind: "postgres", config: DATABASE }, world.ana);
       const document = "name: user\nsinks: [{ use: postgres.upsert, with: { connection: used, table: orders } }]\n";
       await world.pipelines.applyPipeline({ pipeline: "user", document, mediaType: "application/yaml" }, world.ana);
       await expect(world.connections.deleteConnection({ connection: "used" }, world.ana)).rejects.toMatchObject({

@@ -12,10 +12,12 @@ import {
   listClients,
   revokeClient,
   setLimits,
+  setRetention,
   setVariables,
   type TenantLimits,
   type TenantRow,
 } from "@onedata/store/control";
+import { askErasure, type RetentionDays, readDatabaseBytes, readUsage } from "@onedata/store/retention";
 import { BIG, fromToken, toActor, toLimit, toToken } from "./call.ts";
 
 type TenantMessage = ResponseInit<(typeof TenantServiceDefinition)["methods"]["getTenant"]>;
@@ -23,13 +25,22 @@ type TenantMessage = ResponseInit<(typeof TenantServiceDefinition)["methods"]["g
 const MAX_VARIABLES = 500;
 const MAX_VARIABLE_BYTES = 8 * 1024;
 
+export type TenantServicePorts = {
+  readonly sql: Sql;
+  readonly knownScopes: ReadonlySet<string>;
+  /** The operator's. */
+  readonly maxRetention: RetentionDays;
+  /** Bytes free on the database's disk; absent = it cannot be seen from here. */
+  readonly readDiskFree?: (() => Promise<number>) | undefined;
+};
+
 export function createTenantService({
   sql,
   knownScopes,
-}: {
-  readonly sql: Sql;
-  readonly knownScopes: ReadonlySet<string>;
-}): Implementation<typeof TenantServiceDefinition> {
+  maxRetention,
+  readDiskFree,
+}: TenantServicePorts): Implementation<typeof TenantServiceDefinition> {
+  const toMessage = (row: TenantRow): TenantMessage => toTenant(row, maxRetention);
   return {
     createTenant: async ({ name, limits }, context) =>
       toMessage(await createTenant(sql, context.tenantId, toActor(context), { name, limits: limits ?? NO_LIMITS })),
@@ -54,6 +65,28 @@ export function createTenantService({
     async revokeClient({ clientId }, context) {
       await revokeClient(sql, context.tenantId, toActor(context), clientId);
       return {};
+    },
+    async setRetention({ retention }, context) {
+      const wanted = { eventsDays: retention?.eventsDays ?? 0, deadLettersDays: retention?.deadLettersDays ?? 0 };
+      checkRetention(wanted, maxRetention);
+      return toMessage(await setRetention(sql, context.tenantId, toActor(context), wanted));
+    },
+    async getUsage(_request, { tenantId, scopes }) {
+      const usage = await readUsage(sql, tenantId);
+      const isOperator = scopes.has("admin");
+      return {
+        ...usage,
+        days: usage.days.map((day) => ({ ...day })),
+        databaseBytes: isOperator ? await readDatabaseBytes(sql) : 0,
+        diskFreeBytes: isOperator && readDiskFree !== undefined ? await readDiskFree() : 0,
+      };
+    },
+    async eraseTenant({ tenant, confirm }, context) {
+      if (confirm !== tenant)
+        throw new OneDataError("request.invalid", `to erase ${JSON.stringify(tenant)}, its name must stand in \`confirm\` too`, {
+          violations: [{ pointer: "/confirm", code: "const", detail: `is ${JSON.stringify(confirm)}, not ${JSON.stringify(tenant)}` }],
+        });
+      return askErasure(sql, context.tenantId, toActor(context), tenant);
     },
     async listAudit({ pageSize, pageToken }, { tenantId }) {
       const limit = toLimit(pageSize);
@@ -101,12 +134,27 @@ function checkVariables(variables: Readonly<Record<string, string>>): Violation[
       return [{ pointer, code: "name", detail: `${JSON.stringify(name)} is no name: letters, digits, _ and -, starting with a letter, at most 63` }];
     if (Buffer.byteLength(value) > MAX_VARIABLE_BYTES)
       return [{ pointer, code: "max_len", detail: `${name} has ${Buffer.byteLength(value)} bytes; at most ${MAX_VARIABLE_BYTES}` }];
-    if (value.includes("\0")) return [{ pointer, code: "no_nul", detail: `${name} holds U+0000, which cannot be stored` }];
     return [];
   });
 }
 
-const toMessage = (row: TenantRow): TenantMessage => ({
+function checkRetention(wanted: RetentionDays, max: RetentionDays): void {
+  const check = (name: keyof RetentionDays, what: string): Violation[] =>
+    wanted[name] <= max[name]
+      ? []
+      : [
+          {
+            pointer: `/retention/${name}`,
+            code: "lte",
+            detail: `${what} are kept for ${max[name]} days at most here; ${wanted[name]} needs an operator`,
+          },
+        ];
+  const violations = [...check("eventsDays", "events"), ...check("deadLettersDays", "dead letters")];
+  if (violations.length > 0) throw new OneDataError("request.invalid", violations[0]?.detail ?? "", { violations });
+}
+
+const toTenant = (row: TenantRow, max: RetentionDays): TenantMessage => ({
+  retention: { ...row.retention, maxEventsDays: max.eventsDays, maxDeadLettersDays: max.deadLettersDays },
   name: row.name,
   limits: row.limits,
   variables: { ...row.variables },

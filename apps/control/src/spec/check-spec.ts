@@ -1,6 +1,6 @@
 /**
  * From a spec's text to a plan, or every problem at once, each with its JSON Pointer and line.
- * Checks the text, the shape, variables, names and configs against the catalogue, expressions and schemas, connections, and the sinks against the real thing.
+ * Checks the text, the shape, variables, names and configs against the catalogue, expressions and schemas, connections, and sinks and lookups against the real thing.
  * Non-duty: running its tests, storing it.
  */
 import { createHash } from "node:crypto";
@@ -14,13 +14,16 @@ import {
   OneDataError,
   type PipelineSpec,
   type Plan,
+  type PlanStep,
   planPipeline,
   readSpec,
   type Violation,
 } from "@onedata/core";
 import { stringifyJson } from "@onedata/formats";
 import { checkConfig, compileExpression, declaredMembers, schemaProblems, warnExpressions } from "@onedata/operations";
+import type { StepProblem } from "../services/step-checker.ts";
 import { readDocument, type SpecDocument, type SpecProblem } from "./document.ts";
+import { findOpenSecrets } from "./open-secrets.ts";
 import { resolveVariables } from "./variables.ts";
 
 export type SpecToCheck = { readonly pipeline: string; readonly document: string; readonly mediaType: string; readonly fuse?: boolean };
@@ -34,6 +37,8 @@ export type SpecSurroundings = {
   readonly isConnection: (name: string) => Promise<boolean>;
   readonly isLookup: (name: string) => Promise<boolean>;
   /** Problems with pointers into the sink's config. Throws when it cannot be checked now. Absent = sinks are not used, so not checked. */
+  /** The same for a step that names a connection; a problem may be a warning. */
+  readonly checkStep?: (step: PlanStep, service: string) => Promise<readonly StepProblem[]>;
   readonly checkSink?: (sink: {
     readonly kind: string;
     readonly service: string;
@@ -79,6 +84,8 @@ export async function checkSpec({ pipeline, document: text, mediaType, fuse = tr
   const catalogue = await around.catalogue([...spec.steps, ...spec.sinks].map(({ use }) => use));
   const planned = planPipeline(spec, catalogue, { hash: sha256, checkConfig: checkEntryConfig, fuse });
   violations.push(...planned.violations);
+  const openSecrets = findOpenSecrets(spec);
+  violations.push(...openSecrets.refused);
   violations.push(...(await checkConnections(spec, around)));
   const { plan } = planned;
   if (plan === undefined || violations.length > 0) {
@@ -87,7 +94,23 @@ export async function checkSpec({ pipeline, document: text, mediaType, fuse = tr
       down.length > 0 && violations.some((v) => v.code === "spec.unknown_operation") ? `; services that do not answer now: ${down.join(", ")}` : "";
     throw invalid(pipeline, withLines(document, violations), hint);
   }
-  const warnings: SpecProblem[] = withLines(document, [...warnOfExpressions(spec, catalogue), ...(await warnOfLookups(spec, around))]);
+  const warnings: SpecProblem[] = withLines(document, [
+    ...warnOfExpressions(spec, catalogue),
+    ...(await warnOfLookups(spec, around)),
+    ...openSecrets.warnings,
+  ]);
+  for (const { at, problems, unchecked } of await checkSteps(plan, around)) {
+    const placed = problems.map((v) => ({ ...v, pointer: `${at}/with${v.pointer}` }));
+    violations.push(...placed.filter(({ warning }) => !warning).map(toViolation));
+    warnings.push(...withLines(document, placed.filter(({ warning }) => warning).map(toViolation)));
+    if (unchecked !== undefined)
+      warnings.push({
+        pointer: at,
+        code: "step.unchecked",
+        detail: `what the step looks into could not be checked: ${unchecked}`,
+        line: document.lineOf(at),
+      });
+  }
   const sinkProblems = await Promise.all(plan.sinks.map(async (sink, i) => ({ i, ...(await tryCheckSink(sink, around)) })));
   for (const { i, problems, unchecked } of sinkProblems) {
     violations.push(...problems.map((v) => ({ ...v, pointer: `/sinks/${i}/with${v.pointer}` })));
@@ -168,7 +191,8 @@ async function warnOfLookups(spec: PipelineSpec, around: SpecSurroundings): Prom
   const found = await Promise.all(
     spec.steps.map(async ({ use, with: config }, i): Promise<Violation[]> => {
       const table = config["table"];
-      if (use !== "enrich.lookup" || typeof table !== "string" || (await around.isLookup(table))) return [];
+      if (use !== "enrich.lookup" || typeof config["connection"] === "string" || typeof table !== "string" || (await around.isLookup(table)))
+        return [];
       return [
         {
           pointer: `/steps/${i}/with/table`,
@@ -201,6 +225,30 @@ async function checkConnections(spec: PipelineSpec, around: SpecSurroundings): P
   );
   return found.flat();
 }
+
+type CheckedStep = { readonly at: string; readonly problems: readonly StepProblem[]; readonly unchecked?: string };
+
+async function checkSteps(plan: Plan, { checkStep }: SpecSurroundings): Promise<readonly CheckedStep[]> {
+  if (checkStep === undefined) return [];
+  const named = plan.stages.flatMap(({ service, steps }) =>
+    steps.filter(({ connection }) => connection !== undefined).map((step) => ({ service, step })),
+  );
+  return Promise.all(
+    named.map(async ({ service, step }): Promise<CheckedStep> => {
+      const at = `/steps/${step.index}`;
+      try {
+        return { at, problems: await checkStep(step, service) };
+      } catch (error) {
+        const { row, code, message } = OneDataError.from(error);
+        return row.retry === "never"
+          ? { at, problems: [{ pointer: "/connection", code, detail: message, warning: false }] }
+          : { at, problems: [], unchecked: message };
+      }
+    }),
+  );
+}
+
+const toViolation = ({ pointer, code, detail }: StepProblem): Violation => ({ pointer, code, detail });
 
 async function tryCheckSink(sink: Plan["sinks"][number], around: SpecSurroundings): Promise<{ problems: readonly Violation[]; unchecked?: string }> {
   if (sink.service === ENGINE || around.checkSink === undefined) return { problems: [] };

@@ -5,12 +5,15 @@
  * Invariants:
  * 1. One exporter per sink over all processes (a lock in the database); all processes of an installation share the folder, which also holds the positions.
  * 2. A failed exporter is made anew after a pause, from the last finished file on: a full disk or a lost database delays files and loses nothing.
- * 3. Stopping, and the end of a sink, finish what is there into a last file.
+ * 3. Stopping, and the end of a sink, finish what is there into a last file. A deleted pipeline is there until its files hold everything: its sinks are finished
+ *    again and again until then.
+ * 4. An erased tenant's folder goes with it (`erase-folders.ts`).
  */
 import { join } from "node:path";
-import type { Clock } from "@onedata/core";
+import type { Clock, TenantId } from "@onedata/core";
 import { aborted, type Logger, sleep } from "@onedata/mesh";
 import { type FileSink, openExportSession, type Store } from "@onedata/store";
+import { removeErasedFolders } from "./erase-folders.ts";
 import { exportSink, type SinkTask } from "./export-sink.ts";
 import { createLimit } from "./limit.ts";
 
@@ -44,7 +47,7 @@ export interface ExportRunner {
   run(signal: AbortSignal): Promise<void>;
 }
 
-type Running = { readonly stop: AbortController; readonly done: Promise<void>; readonly fingerprint: string };
+type Running = { readonly tenantId: TenantId; readonly stop: AbortController; readonly done: Promise<void>; readonly fingerprint: string };
 
 export function createExportRunner({ store, folder, log, clock }: ExportRunnerPorts, options: ExportRunnerOptions = {}): ExportRunner {
   const {
@@ -67,6 +70,7 @@ export function createExportRunner({ store, folder, log, clock }: ExportRunnerPo
       const running = new Map<string, Running>();
       const start = (key: string, sink: FileSink): void => {
         const stop = new AbortController();
+        if (sink.isClosing) stop.abort();
         const task: SinkTask = {
           session,
           sink,
@@ -79,9 +83,11 @@ export function createExportRunner({ store, folder, log, clock }: ExportRunnerPo
           hardStop: hardStop.signal,
         };
         const done = exportSink(task).finally(() => running.delete(key));
-        running.set(key, { stop, done, fingerprint: fingerprintOf(sink) });
+        running.set(key, { tenantId: sink.tenantId, stop, done, fingerprint: fingerprintOf(sink) });
       };
 
+      const isExporting = (tenantId: TenantId): boolean => [...running.values()].some((one) => one.tenantId === tenantId);
+      let erasing = Promise.resolve();
       let failed = false;
       while (!signal.aborted) {
         try {
@@ -90,6 +96,9 @@ export function createExportRunner({ store, folder, log, clock }: ExportRunnerPo
           if (!signal.aborted) reconcile(sinks, running, start);
           if (failed) log.info("file sinks are looked for again");
           failed = false;
+          if (signal.aborted) break;
+          erasing = removeErasedFolders({ session, folder, takeOverMs, isExporting, log, signal });
+          await Promise.race([erasing, stopped]);
         } catch (error) {
           if (!failed) log.warn("could not look for file sinks; trying again", { error });
           failed = true;
@@ -105,6 +114,7 @@ export function createExportRunner({ store, folder, log, clock }: ExportRunnerPo
       hardStop.abort();
       await session[Symbol.asyncDispose]();
       await finished;
+      await erasing.catch(() => undefined);
     },
   };
 }
@@ -119,4 +129,4 @@ function reconcile(sinks: readonly FileSink[], running: Map<string, Running>, st
   for (const [key, sink] of wanted) if (!running.has(key)) start(key, sink);
 }
 
-const fingerprintOf = ({ kind, config }: FileSink): string => `${kind} ${JSON.stringify(config)}`;
+const fingerprintOf = ({ kind, config, isClosing }: FileSink): string => `${kind} ${isClosing} ${JSON.stringify(config)}`;

@@ -1,5 +1,5 @@
 /**
- * Exports one sink until it is stopped: takes its lock, writes page after page, starts anew after a failure.
+ * Exports one sink until it is stopped: takes its lock, writes page after page, tells the database how far finished files reach, starts anew after a failure.
  * Invariant: a file counts only right after the database has confirmed the lock; and who gets a lock waits a while before it touches the folder,
  * so that an exporter whose connection was cut in that very moment is through with its last file.
  */
@@ -75,10 +75,18 @@ async function exportUnderLock(task: SinkTask, worked: () => void): Promise<"don
       assertTurn: () => lock.assertHeld(),
       clock: task.clock,
     });
+    let reported: string | undefined;
+    const report = async (): Promise<void> => {
+      const { position } = exporter;
+      if (position !== undefined && position !== reported) await lock.report(position);
+      reported = position;
+    };
     try {
+      await report();
       let idleMs = pacing.pollMs;
       while (!stop.aborted) {
         const state = await limit(() => exporter.step(hardStop));
+        await report();
         worked();
         idleMs = state === "busy" ? pacing.pollMs : Math.min(idleMs * 2, pacing.mostPollMs);
         if (state === "idle") await sleep(idleMs, stop);
@@ -86,6 +94,7 @@ async function exportUnderLock(task: SinkTask, worked: () => void): Promise<"don
       while ((await limit(() => exporter.step(hardStop))) === "busy");
       hardStop.throwIfAborted();
       await limit(() => exporter.close());
+      await report();
       return "done";
     } finally {
       await exporter.abandon();

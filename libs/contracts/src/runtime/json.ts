@@ -52,6 +52,8 @@ export function messageFromJsonText(desc: DescMessage, text: string): Message {
 
 /** Decoding an option costs 10 us, so each field is asked once. */
 export const isRawJson: (field: DescField) => boolean = oncePer((field) => hasOption(field, fieldOption) && getOption(field, fieldOption).rawJson);
+/** The text is a payload, which is kept as it came. */
+export const isVerbatim: (field: DescField) => boolean = oncePer((field) => hasOption(field, fieldOption) && getOption(field, fieldOption).verbatim);
 
 const hasRawJson = oncePer((desc: DescMessage): boolean => {
   const seen = new Set<DescMessage>();

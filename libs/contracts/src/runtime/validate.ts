@@ -1,5 +1,5 @@
 /**
- * Checks messages against the rules of the contract (`buf.validate`), the same on every face.
+ * Checks messages against the rules of the contract (`buf.validate`), and text of public requests for what cannot be stored, the same on every face.
  * Duty: violations as JSON Pointers with the rule's id. Non-duty: throwing; who asks decides.
  * Cost (236 B request with patterns): 38 us; a message without any rule costs a map look-up. The first check of a type compiles its rules (up to 126 ms): `warmUpValidators`.
  * Patterns run on RE2, in linear time.
@@ -10,25 +10,28 @@ import { createValidator } from "@bufbuild/protovalidate";
 import { once, oncePer } from "./once.ts";
 import { messageOf, readContract } from "./registry.ts";
 import { toMessage } from "./structural.ts";
-
-/** One thing wrong: where (JSON Pointer, RFC 6901), which rule, what is expected. */
-export type ContractViolation = { readonly pointer: string; readonly code: string; readonly detail: string };
+import { findUnstorableText } from "./unstorable-text.ts";
+import type { ContractViolation } from "./violation.ts";
 
 /** Checks a complete ts-proto message; `typeName` is the `$type` of its codec. Empty = valid. */
 export function validate(typeName: string, message: unknown): readonly ContractViolation[] {
   const desc = messageByName(typeName);
-  return hasRules(desc) ? validateMessage(desc, toMessage(desc, message)) : [];
+  return hasRules(desc) || isPublicRequest(desc) ? validateMessage(desc, toMessage(desc, message)) : [];
 }
 
 /** The same for a protobuf-es message. */
 export function validateMessage(desc: DescMessage, message: Message): readonly ContractViolation[] {
-  if (!hasRules(desc)) return [];
+  const unstorable = isPublicRequest(desc) ? findUnstorableText(desc, message) : [];
+  if (!hasRules(desc)) return unstorable;
   const result = validator().validate(desc, message);
   switch (result.kind) {
     case "valid":
-      return [];
-    case "invalid":
-      return result.violations.map((violation) => ({ pointer: toPointer(violation.field), code: violation.ruleId, detail: violation.message }));
+      return unstorable;
+    case "invalid": {
+      const known = new Set(unstorable.map(({ pointer }) => pointer));
+      const broken = result.violations.map(({ field, ruleId, message: detail }) => ({ pointer: toPointer(field), code: ruleId, detail }));
+      return [...unstorable, ...broken.filter(({ pointer }) => !known.has(pointer))];
+    }
     case "error":
       throw result.error;
   }
@@ -45,6 +48,11 @@ export function warmUpValidators(typeNames: readonly string[] = readContract().m
 const validator = once(() => createValidator());
 
 const messageByName = oncePer(messageOf);
+
+/** What callers from outside send. Messages between our own workloads carry records by the thousand and are not searched. */
+const isPublicRequest = oncePer((desc: DescMessage): boolean =>
+  readContract().services.some(({ internal, methods }) => !internal && methods.some(({ input }) => input.typeName === desc.typeName)),
+);
 
 /** Number of the extensions `buf.validate.message`, `.oneof` and `.field`. */
 const RULES = 1159;

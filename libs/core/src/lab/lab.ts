@@ -32,7 +32,7 @@ export async function runInLab(subject: LabSubject, records: readonly string[], 
   const encoder = new TextEncoder();
   const decoder = new TextDecoder();
   const timeUnixNanos = BigInt(Math.round(timeUnixMs)) * 1_000_000n;
-  const events = records.map((record, n) => ({ source: { batchId: 0n, n, generation: 0 }, json: encoder.encode(record), timeUnixNanos }));
+  const events = records.map((record, n) => ({ source: { batchId: 0n, seq: 0n, n, generation: 0 }, json: encoder.encode(record), timeUnixNanos }));
   const { groups, fault } = await executeRun([{ ...subject, plan: collecting, events }], {
     runId: "00000000-0000-0000-0000-000000000000",
     installation: "lab",
@@ -47,6 +47,8 @@ export async function runInLab(subject: LabSubject, records: readonly string[], 
       worksForOthers: () => true,
     },
   });
+  // Of a connection only the fault says which one it is.
+  if (fault?.code === "connection.unavailable") throw new OneDataError(fault.code, fault.message, { cause: fault });
   if (fault !== undefined) throw OneDataError.from(fault.cause ?? fault);
   const [group] = groups;
   return records.map((_, event) => ({

@@ -50,6 +50,16 @@ describe("planPipeline", () => {
     expect(made?.sinks[0]).toMatchObject({ kind: "onedata.outputs", inputs: [2] });
   });
 
+  it("keeps how often each of fused steps, and a sink, tries again", () => {
+    const { plan: made } = plan({
+      name: "p",
+      steps: [map("a", { retries: 0 }), map("b"), map("c", { retries: 9 })],
+      sinks: [{ use: "onedata.outputs", retries: 2 }],
+    });
+    expect(made?.stages.map((s) => s.steps.map((x) => x.retries))).toEqual([[0, undefined, 9]]);
+    expect(made?.sinks[0]?.retries).toBe(2);
+  });
+
   it("keeps a step with when alone", () => {
     const { plan: made } = plan({ name: "p", steps: [map("a"), map("b", { when: "x = 1" }), map("c")] });
     expect(made?.stages.map((s) => s.steps.map((x) => x.id))).toEqual([["a"], ["b"], ["c"]]);
@@ -99,6 +109,25 @@ describe("planPipeline", () => {
     ["a list in place of a spec", [], [" spec.type"]],
   ])("refuses %s with its place", (_name, document, expected) => {
     expect(codes(document)).toEqual(expected);
+  });
+
+  it("gives a connection to an operation that asks for one, where the config names it; the schema says whether it must", () => {
+    const asking: OperationDescription = {
+      ...describeOperation("enrich.lookup", "map", true),
+      configSchema: { properties: { connection: { type: "string" } }, required: ["table"] },
+    };
+    const wider: Catalogue = new Map([...catalogue, entry("operation", "transform", asking)]);
+    const { spec } = readSpec({
+      name: "p",
+      steps: [
+        { id: "table", use: "enrich.lookup", with: { connection: "w", table: "t" } },
+        { id: "list", use: "enrich.lookup", with: { table: "t" } },
+        { id: "own", use: "record.map", with: { connection: "w" } },
+      ],
+    });
+    const { plan: made, violations } = planPipeline(spec ?? expect.fail("a spec"), wider, { hash });
+    expect(violations).toEqual([]);
+    expect(made?.stages.flatMap(({ steps }) => steps.map(({ connection }) => connection))).toEqual(["w", undefined, undefined]);
   });
 
   it("suggests the operation that was meant", () => {

@@ -5,6 +5,7 @@
  */
 import type { Violation } from "../errors/onedata-error.ts";
 import { isJsonObject, type Json, type JsonObject, toPointer } from "../json.ts";
+import type { OperationDescription } from "../operation.ts";
 import { didYouMean } from "../suggest.ts";
 import { type Catalogue, type CatalogueEntry, ENGINE, type Plan, type PlanSink, type PlanStep, type Stage } from "./plan.ts";
 import type { PipelineSpec, SinkSpec, StepSpec } from "./spec.ts";
@@ -50,7 +51,7 @@ export function planPipeline(spec: PipelineSpec, catalogue: Catalogue, deps: Pla
         `${use} sees several records at once; it needs a declared unit (an import or a window), which a pipeline does not have yet`,
       );
     }
-    if (entry.description.needsConnection === true && typeof config["connection"] !== "string") {
+    if (mustNameConnection(entry.description) && typeof config["connection"] !== "string") {
       report([...path, "with", "connection"], "spec.required", `${use} needs a connection: name one of GET /v1/connections`);
     }
     for (const v of deps.checkConfig?.(entry, config) ?? []) violations.push({ ...v, pointer: `${toPointer([...path, "with"])}${v.pointer}` });
@@ -103,12 +104,19 @@ export function planPipeline(spec: PipelineSpec, catalogue: Catalogue, deps: Pla
       id: sink.id,
       kind: sink.use,
       service: sinkEntries[i]?.service ?? ENGINE,
-      ...configOf(sink.with, deps),
+      ...configOf(sink.with, sinkEntries[i]?.description, deps),
+      ...retriesOf(sink),
       inputs: from.length === 0 ? ["input"] : from.map((id) => stageOf.get(id) ?? 0),
     };
   });
   return {
-    plan: { route: routeOf(stages, sinks), stages, sinks, ...(spec.input.schema === undefined ? {} : { inputSchema: spec.input.schema }) },
+    plan: {
+      route: routeOf(stages, sinks),
+      stages,
+      sinks,
+      ...(spec.input.schema === undefined ? {} : { inputSchema: spec.input.schema }),
+      ...(spec.selfPause === undefined ? {} : { selfPause: spec.selfPause }),
+    },
     violations,
   };
 }
@@ -120,11 +128,25 @@ function routeOf(stages: readonly Stage[], sinks: readonly PlanSink[]): string {
 }
 
 function planStep(step: StepSpec, index: number, entry: CatalogueEntry, deps: PlanDeps): PlanStep {
-  return { id: step.id, index, operation: entry.description.name, ...configOf(step.with, deps) };
+  return { id: step.id, index, operation: entry.description.name, ...configOf(step.with, entry.description, deps), ...retriesOf(step) };
 }
 
-function configOf(config: JsonObject, deps: PlanDeps): { config: Json; configHash: string; connection?: string } {
-  const connection = config["connection"];
+const retriesOf = ({ retries }: { readonly retries?: number | undefined }): { retries?: number } => (retries === undefined ? {} : { retries });
+
+/** Needed unless the schema declares it and does not require it. */
+function mustNameConnection({ needsConnection, configSchema: { properties, required } }: OperationDescription): boolean {
+  if (needsConnection !== true) return false;
+  const isDeclared = isJsonObject(properties) && Object.hasOwn(properties, "connection");
+  return !isDeclared || (Array.isArray(required) && required.includes("connection"));
+}
+
+/** A member `connection` of an operation that asks for none is its own affair: no secret goes there. */
+function configOf(
+  config: JsonObject,
+  description: OperationDescription | undefined,
+  deps: PlanDeps,
+): { config: Json; configHash: string; connection?: string } {
+  const connection = description?.needsConnection === true ? config["connection"] : undefined;
   return { config, configHash: deps.hash(canonicalJson(config)), ...(typeof connection === "string" ? { connection } : {}) };
 }
 

@@ -1,6 +1,7 @@
 /** What the engine runs: the spec's DAG as a list of stages, one call to one service each. Stored as JSON with its version. */
 import type { Json } from "../json.ts";
 import type { OperationDescription } from "../operation.ts";
+import type { SelfPause } from "./spec.ts";
 
 /** An operation or a sink, and the service that has it. `engine` as service: the engine itself writes it in the fenced completion. */
 export type CatalogueEntry = { readonly service: string; readonly kind: "operation" | "sink"; readonly description: OperationDescription };
@@ -16,6 +17,8 @@ export type PlanStep = {
   readonly config: Json;
   readonly configHash: string;
   readonly connection?: string;
+  /** Absent = the default. */
+  readonly retries?: number;
 };
 
 /** Where records come from: the input or an earlier stage. */
@@ -38,6 +41,8 @@ export type PlanSink = {
   readonly config: Json;
   readonly configHash: string;
   readonly connection?: string;
+  /** Absent = the default. */
+  readonly retries?: number;
   readonly inputs: readonly StageInput[];
 };
 
@@ -48,4 +53,6 @@ export type Plan = {
   readonly sinks: readonly PlanSink[];
   /** JSON Schema of the input, for events that no gateway has checked. */
   readonly inputSchema?: Json;
+  /** Absent = the default. */
+  readonly selfPause?: SelfPause;
 };

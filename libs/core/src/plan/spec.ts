@@ -13,6 +13,8 @@ export type StepSpec = {
   /** `undefined` = the step before it in the document; empty = the input. */
   readonly needs: readonly string[] | undefined;
   readonly when: string | undefined;
+  /** How often a record that fails for now is tried again; `undefined` = `DEFAULT_RETRIES`. */
+  readonly retries?: number | undefined;
 };
 
 export type SinkSpec = {
@@ -21,6 +23,8 @@ export type SinkSpec = {
   readonly with: JsonObject;
   /** `undefined` = the leaves. */
   readonly from: readonly string[] | undefined;
+  /** As of a step. */
+  readonly retries?: number | undefined;
 };
 
 export type TestSpec = {
@@ -31,6 +35,11 @@ export type TestSpec = {
   readonly dead: number;
 };
 
+/** When a pipeline pauses itself: of the last 1,000 events of one version and class, more than this share and at least this many died. */
+export type SelfPause = { readonly off: boolean; readonly deadShare: number; readonly minimum: number };
+
+export const DEFAULT_SELF_PAUSE: SelfPause = { off: false, deadShare: 0.2, minimum: 200 };
+
 export type PipelineSpec = {
   readonly name: string;
   readonly description: string | undefined;
@@ -38,7 +47,13 @@ export type PipelineSpec = {
   readonly steps: readonly StepSpec[];
   readonly sinks: readonly SinkSpec[];
   readonly tests: readonly TestSpec[];
+  /** `undefined` = the default. */
+  readonly selfPause: SelfPause | undefined;
 };
+
+/** Of a step or a sink that does not say how often a record is tried again. */
+export const DEFAULT_RETRIES = 4;
+export const MAX_RETRIES = 100;
 
 export const MAX_STEPS = 100;
 export const MAX_SINKS = 16;
@@ -60,7 +75,7 @@ class SpecReader {
 
   pipeline(value: Json): PipelineSpec | undefined {
     if (!isJsonObject(value)) return this.problem([], "spec.type", "a spec is an object with name, steps and sinks");
-    this.members([], value, ["name", "description", "input", "steps", "sinks", "tests"]);
+    this.members([], value, ["name", "description", "input", "steps", "sinks", "tests", "selfPause"]);
     const steps = this.list(["steps"], value["steps"], MAX_STEPS).map((step, i) => this.step(["steps", i], step));
     const sinks = this.list(["sinks"], value["sinks"], MAX_SINKS).map((sink, i) => this.sink(["sinks", i], sink));
     const input = this.object(["input"], value["input"]);
@@ -75,29 +90,32 @@ class SpecReader {
       steps,
       sinks: withSinkIds(sinks),
       tests: this.list(["tests"], value["tests"], MAX_TESTS).map((test, i) => this.test(["tests", i], test)),
+      selfPause: value["selfPause"] === undefined ? undefined : this.selfPause(["selfPause"], value["selfPause"]),
     };
   }
 
   private step(path: Path, value: Json): StepSpec {
     const step = this.object(path, value);
-    this.members(path, step, ["id", "use", "with", "needs", "when"]);
+    this.members(path, step, ["id", "use", "with", "needs", "when", "retries"]);
     return {
       id: this.name([...path, "id"], step["id"]),
       use: this.required([...path, "use"], step["use"], "the operation, e.g. record.map"),
       with: this.object([...path, "with"], step["with"]),
       needs: this.names([...path, "needs"], step["needs"]),
       when: this.text([...path, "when"], step["when"]),
+      retries: this.retries([...path, "retries"], step["retries"]),
     };
   }
 
   private sink(path: Path, value: Json): SinkSpec {
     const sink = this.object(path, value);
-    this.members(path, sink, ["id", "use", "with", "from"]);
+    this.members(path, sink, ["id", "use", "with", "from", "retries"]);
     return {
       id: sink["id"] === undefined ? "" : this.name([...path, "id"], sink["id"]),
       use: this.required([...path, "use"], sink["use"], "the kind of sink, e.g. postgres.upsert"),
       with: this.object([...path, "with"], sink["with"]),
       from: this.names([...path, "from"], sink["from"]),
+      retries: this.retries([...path, "retries"], sink["retries"]),
     };
   }
 
@@ -114,6 +132,32 @@ class SpecReader {
       expect: this.list([...path, "expect"], test["expect"], 10_000),
       dead: typeof dead === "number" ? dead : 0,
     };
+  }
+
+  private selfPause(path: Path, value: Json): SelfPause {
+    const {
+      off = DEFAULT_SELF_PAUSE.off,
+      deadShare = DEFAULT_SELF_PAUSE.deadShare,
+      minimum = DEFAULT_SELF_PAUSE.minimum,
+      ...rest
+    } = this.object(path, value);
+    this.members(path, { off, deadShare, minimum, ...rest }, ["off", "deadShare", "minimum"]);
+    if (typeof off !== "boolean") this.problem([...path, "off"], "spec.type", "true switches it off, false leaves it on");
+    if (!(typeof deadShare === "number" && deadShare > 0 && deadShare <= 1))
+      this.problem([...path, "deadShare"], "spec.type", "a share above 0 and at most 1, e.g. 0.2");
+    if (!(typeof minimum === "number" && Number.isInteger(minimum) && minimum >= 1 && minimum <= 1000))
+      this.problem([...path, "minimum"], "spec.type", "a whole number from 1 to 1000");
+    return { off: off === true, deadShare: Number(deadShare), minimum: Number(minimum) };
+  }
+
+  private retries(path: Path, value: Json | undefined): number | undefined {
+    if (value === undefined || value === null) return undefined;
+    if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= MAX_RETRIES) return value;
+    return this.problem(
+      path,
+      "spec.type",
+      `how often a record that fails for now is tried again: a whole number from 0 to ${MAX_RETRIES}; ${DEFAULT_RETRIES} if absent`,
+    );
   }
 
   private problem(path: Path, code: string, detail: string): undefined {

@@ -7,6 +7,7 @@ import { OneDataError } from "../errors/onedata-error.ts";
 import type { Stage } from "../plan/plan.ts";
 import { canonicalJson } from "../plan/plan-pipeline.ts";
 import { classifyCallError, ServiceFault } from "./call-fault.ts";
+import { connectionFault, findMissingConnection, isConnectionDown } from "./connection-fault.ts";
 import type { EventStates } from "./event-states.ts";
 import { type Parcel, packCalls, partCall } from "./pack-calls.ts";
 import { type DeadCause, MAX_EVENT_BYTES, type RunDeps, type RunGroup } from "./run.ts";
@@ -25,13 +26,24 @@ export type StageWork = {
 /** A record on its way into the stage, and the place where its results go. */
 type Slot = { readonly item: Item; outputs: readonly Item[] };
 
-/** Outputs per group, in the order of the inputs. Stops with a `ServiceFault` when the service cannot do its work. */
-export async function applyStage(work: readonly StageWork[], deps: RunDeps): Promise<{ outputs: Item[][]; calls: number }> {
+export type StageResult = {
+  /** Per group, in the order of the inputs. */
+  readonly outputs: Item[][];
+  readonly calls: number;
+  /** Of a connection that holds back its own events; the others went through. */
+  readonly held: ServiceFault | undefined;
+};
+
+/** Stops with a `ServiceFault` when the service cannot do its work. */
+export async function applyStage(work: readonly StageWork[], deps: RunDeps): Promise<StageResult> {
   const slots = work.map((w) => w.items.map((item): Slot => ({ item, outputs: [] })));
   const parcels: Parcel<StageWork, Slot>[] = [];
+  let held: ServiceFault | undefined;
   for (const [i, w] of work.entries()) {
     const units = await selectByWhen(w, slots[i] ?? [], deps);
-    if (units.length > 0) parcels.push({ group: w, units });
+    const missing = units.length === 0 ? undefined : await findMissingConnection(w, deps);
+    if (missing !== undefined) held = holdCall([{ group: w, units }], missing);
+    else if (units.length > 0) parcels.push({ group: w, units });
   }
   let calls = 0;
   const queue = packCalls(parcels, (slot) => ({ records: 1, bytes: slot.item.json.length })).reverse();
@@ -40,22 +52,43 @@ export async function applyStage(work: readonly StageWork[], deps: RunDeps): Pro
     const service = call[0]?.group.stage.service ?? "";
     let response: transformV1.ApplyResponse;
     try {
-      response = await deps.services.apply(service, await toRequest(call, deps));
+      response = await deps.services.apply(service, await prepareCall(service, toRequest(call, deps)));
     } catch (error) {
-      if (!isDataFault(error, service, deps)) throw new ServiceFault(service, error);
+      if (error instanceof ServiceFault) throw holdCall(call, error);
+      if (!(await isDataFault(error, service, deps))) throw holdCall(call, new ServiceFault(service, error));
       const halves = partCall(call);
       if (halves === undefined) failAlone(call, error, deps);
       else queue.push(halves[1], halves[0]);
       continue;
     }
-    settle(call, response, service, deps);
+    held = settle(call, response, service, deps) ?? held;
   }
-  return { outputs: slots.map((list) => list.flatMap((slot) => slot.outputs)), calls };
+  return { outputs: slots.map((list) => list.flatMap((slot) => slot.outputs)), calls, held };
 }
 
-export function isDataFault(error: unknown, service: string, deps: RunDeps): boolean {
+/** What a call needs (a connection, with its secret) could not be had: nothing was sent, so no record is to blame, whatever the error looks like. */
+export async function prepareCall<R>(service: string, request: Promise<R>): Promise<R> {
+  try {
+    return await request;
+  } catch (error) {
+    const known = OneDataError.from(error);
+    if (known.code !== "internal") throw new ServiceFault(service, known);
+    throw new ServiceFault(
+      service,
+      new OneDataError("store.unavailable", "its connection could not be read from the platform's database", { cause: error }),
+    );
+  }
+}
+
+async function isDataFault(error: unknown, service: string, deps: RunDeps): Promise<boolean> {
   const faultClass = classifyCallError(error);
-  return faultClass === "data" || (faultClass === "ambiguous" && deps.services.worksForOthers(service));
+  return faultClass === "data" || (faultClass === "ambiguous" && (await deps.services.worksForOthers(service)));
+}
+
+/** Only what was in the call can have brought the service down; the rest of the run waits without blame. */
+function holdCall(call: readonly Parcel<StageWork, Slot>[], fault: ServiceFault): ServiceFault {
+  for (const { group, units } of call) for (const { item } of units) group.states.hold(item.event, fault);
+  return fault;
 }
 
 /** Slots whose record goes into the step; the others bypass it, or die of their expression. */
@@ -122,7 +155,14 @@ export function encodeConfig(step: { readonly config: Parameters<typeof canonica
   return bytes;
 }
 
-function settle(call: readonly Parcel<StageWork, Slot>[], response: transformV1.ApplyResponse, service: string, deps: RunDeps): void {
+/** Returns the fault of a connection behind the service, if one is down: it holds back its own events, not those of its neighbours in the call. */
+function settle(
+  call: readonly Parcel<StageWork, Slot>[],
+  response: transformV1.ApplyResponse,
+  service: string,
+  deps: RunDeps,
+): ServiceFault | undefined {
+  let held: ServiceFault | undefined;
   const places = call.flatMap(({ group, units }) => units.map((slot) => ({ work: group, slot })));
   const results = orderResults(response.results, places.length, service);
   for (const [i, { work, slot }] of places.entries()) {
@@ -152,9 +192,15 @@ function settle(call: readonly Parcel<StageWork, Slot>[], response: transformV1.
         break;
       case "failed": {
         const { step, code, message, retryable, retryAfter, json } = outcome.value;
-        if (retryable) {
+        if (retryable && isConnectionDown(code)) {
+          held = connectionFault(work, stepAt(work, step), message);
+          work.states.hold(event, held);
+        } else if (retryable) {
           const atLeastMs = Number(retryAfter?.seconds ?? 0n) * 1000;
-          work.states.retryLater(event, causeOf(work, slot, step, { code, message, json }), atLeastMs);
+          work.states.retryLater(event, causeOf(work, slot, step, { code, message, json }), {
+            atLeastMs,
+            retries: work.stage.steps[step]?.retries,
+          });
         } else {
           die(work, slot, step, { code, message, json }, deps);
         }
@@ -164,6 +210,7 @@ function settle(call: readonly Parcel<StageWork, Slot>[], response: transformV1.
         throw new ServiceFault(service, new OneDataError("contract.breach", `Apply of ${service} answered record ${i} with no outcome`));
     }
   }
+  return held;
 }
 
 /** Results by number; throws `contract.breach` unless there is exactly one for each of 0 … count-1. */

@@ -86,7 +86,11 @@ const table = (inputs: Plan["sinks"][number]["inputs"]) => ({
   inputs,
 });
 const plan = (more: Partial<Plan> = {}): Plan => ({ route: "transform>engine", stages: [stage("a")], sinks: [outputs([0])], ...more });
-const event = (n: number, value: unknown): RunEvent => ({ source: { batchId: 7n, n, generation: 0 }, json: encode(value), timeUnixNanos: 0n });
+const event = (n: number, value: unknown): RunEvent => ({
+  source: { batchId: 7n, seq: 7n, n, generation: 0 },
+  json: encode(value),
+  timeUnixNanos: 0n,
+});
 const group = (values: unknown[], more: Partial<Plan> = {}): RunGroup => ({
   pipeline: "p",
   version: 1,
@@ -109,6 +113,41 @@ describe("executeRun", () => {
     expect(result.groups[0]?.events.map((e) => e.kind)).toEqual(["delivered", "filtered", "dead", "pending"]);
     expect(result.groups[0]?.outputs.map((o) => o.event)).toEqual([0]);
     expect(result.fault).toBeUndefined();
+  });
+
+  it("kills what would be an empty row of a CSV file, before the file has anything of its event", async () => {
+    const { services } = createService();
+    const sheet = (columns?: string[]) => ({
+      ...outputs(["input"]),
+      id: "sheet",
+      kind: "file.csv",
+      config: columns === undefined ? {} : { columns },
+    });
+    const run = async (columns?: string[]) => {
+      const [result] = (
+        await executeRun(
+          [group([{ v: 1 }, { v: 1, a: null }, [1], "x"], { stages: [], sinks: [sheet(columns), outputs(["input"])] })],
+          deps(services),
+        )
+      ).groups;
+      return { kinds: result?.events.map((e) => e.kind), rows: result?.outputs.map((o) => [o.sink, o.event]), dead: result?.events };
+    };
+    const { kinds, rows, dead } = await run(["a", "b"]);
+    expect(kinds).toEqual(["dead", "delivered", "dead", "dead"]);
+    expect(rows?.filter(([sink]) => sink === 0)).toEqual([[0, 1]]);
+    expect(dead?.[0]).toMatchObject({
+      causes: [
+        {
+          step: "",
+          sink: "sheet",
+          code: "sink.rejected",
+          message: expect.stringMatching(/^the record has none of the columns a, b: its row would be empty/),
+        },
+      ],
+    });
+    expect(dead?.[2]).toMatchObject({ causes: [{ message: expect.stringMatching(/^the record is no object/) }] });
+    expect((await run(["value", "v"])).kinds).toEqual(Array(4).fill("delivered"));
+    expect((await run()).kinds).toEqual(Array(4).fill("delivered"));
   });
 
   it("finds one poison in 500 within 20 calls and delivers the rest", async () => {

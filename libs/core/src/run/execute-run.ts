@@ -9,19 +9,22 @@ import { applyStage, type Item, type StageWork } from "./apply-stage.ts";
 import { ServiceFault } from "./call-fault.ts";
 import { EventStates } from "./event-states.ts";
 import type { EngineOutput, RunDeps, RunGroup, RunResult, StageTiming } from "./run.ts";
-import { collectEngineOutputs, type SinkWork, writeSinks } from "./write-sinks.ts";
+import type { SinkWork } from "./sink-calls.ts";
+import { collectEngineOutputs, writeSinks } from "./write-sinks.ts";
 
 /** `groups` are of one route: their plans have the same services at the same stages. Throws only what is no fault of a service. */
 export async function executeRun(groups: readonly RunGroup[], deps: RunDeps): Promise<RunResult> {
   const timings: StageTiming[] = [];
   const lanes = groups.map((group, index) => new GroupState(group, index, deps));
   let fault: ServiceFault | undefined;
+  let held: ServiceFault | undefined;
   const stageCount = Math.max(0, ...groups.map((group) => group.plan.stages.length));
   for (let i = 0; i < stageCount && fault === undefined; i++) {
     const work = lanes.flatMap((lane) => lane.stageWork(i) ?? []);
     const startedMs = deps.monotonicMs();
     try {
-      const { outputs, calls } = await applyStage(work, deps);
+      const { outputs, calls, held: heldHere } = await applyStage(work, deps);
+      held ??= heldHere;
       for (const [k, w] of work.entries()) lanes[w.index]?.stageDone(i, outputs[k] ?? []);
       const [first] = work;
       if (first !== undefined && calls > 0) {
@@ -35,12 +38,13 @@ export async function executeRun(groups: readonly RunGroup[], deps: RunDeps): Pr
     } catch (error) {
       if (!(error instanceof ServiceFault)) throw error;
       fault = error;
-      for (const lane of lanes) lane.holdAll(error);
+      for (const lane of lanes) lane.holdAll(error.beside());
     }
   }
   const outputs = lanes.map((): EngineOutput[] => []);
+  for (const lane of lanes) lane.states.holdFollowers();
   if (fault === undefined) fault = await loadResults(lanes, outputs, timings, deps);
-  return { groups: lanes.map((lane, i) => ({ events: lane.states.results(), outputs: outputs[i] ?? [] })), fault, timings };
+  return { groups: lanes.map((lane, i) => ({ events: lane.states.results(), outputs: outputs[i] ?? [] })), fault: fault ?? held, timings };
 }
 
 /** External sinks first: an event that waits for one of them keeps its engine outputs back too, so both appear with its verdict. */
@@ -57,6 +61,7 @@ async function loadResults(
     const work = sinkWork.filter(({ sink }) => sink.service === service);
     const startedMs = deps.monotonicMs();
     const written = await writeSinks(service, work, deps);
+    for (const lane of lanes) lane.states.holdFollowers();
     if (written.calls > 0) {
       timings.push({
         step: [...new Set(work.map(({ sink }) => sink.id))].slice(0, 4).join("+"),

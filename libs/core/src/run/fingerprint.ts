@@ -15,6 +15,19 @@ export function shapeOf(message: string): string {
     .replace(/[-+]?\d+(?:[.,]\d+)*/g, "#");
 }
 
+/**
+ * The shape for people who are told of it: what says where and how something failed stays — scheme, host and port of an address, the HTTP status after "answers",
+ * codes of expressions (`: D3030`) and of Postgres (`SQLSTATE 23505`). None of them is data of a customer; what is quoted is hidden whatever it is.
+ */
+export function toldShapeOf(message: string): string {
+  return message
+    .slice(0, 500)
+    .replace(TOLD, (found: string, quoted?: string, kept?: string) => (quoted !== undefined ? '"…"' : kept !== undefined ? found : "#"));
+}
+
+const TOLD =
+  /("(?:[^"\\]|\\.)*"|'[^']*'|`[^`]*`)|(\bhttps?:\/\/[a-zA-Z0-9.-]+(?::\d{1,5})?(?=[/?#\s,;:]|$)|(?<=\banswers )[1-5]\d\d\b|(?<=: )[DSTU]\d{4}\b|(?<=\bSQLSTATE )[0-9A-Z]{5}\b)|\b[0-9a-fA-F]{8,}\b|[-+]?\d+(?:[.,]\d+)*/g;
+
 /** h = (h xor unit) * 0x100000001b3 mod 2^64, as two 32-bit halves: BigInt would cost ten times as much on a batch of dead letters. */
 function fnv1a64(text: string): string {
   let high = 0xcbf29ce4;

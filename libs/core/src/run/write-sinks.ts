@@ -4,35 +4,49 @@
  * itself: `sinksDone` remembers the others.
  */
 import type { loadV1 } from "@onedata/contracts";
+import type { ErrorCode } from "../errors/catalogue.ts";
 import { OneDataError } from "../errors/onedata-error.ts";
-import { ENGINE, type PlanSink } from "../plan/plan.ts";
-import { encodeConfig, type Item, isDataFault, orderResults } from "./apply-stage.ts";
-import { ServiceFault } from "./call-fault.ts";
-import type { EventStates } from "./event-states.ts";
-import { type Parcel, packCalls, partCall } from "./pack-calls.ts";
-import type { DeadCause, EngineOutput, RunDeps, RunGroup } from "./run.ts";
+import { ENGINE } from "../plan/plan.ts";
+import { encodeConfig, prepareCall } from "./apply-stage.ts";
+import { classifyCallError, ServiceFault } from "./call-fault.ts";
+import { csvRowProblem } from "./csv-row.ts";
+import { partCall } from "./pack-calls.ts";
+import { doubtCall, partDoubtful, type Writing } from "./part-doubtful.ts";
+import type { EngineOutput, RunDeps } from "./run.ts";
+import { settleWrites } from "./settle-writes.ts";
+import {
+  type Call,
+  causeOf,
+  countBySink,
+  effectKey,
+  keyOf,
+  line,
+  orderCalls,
+  type SinkWork,
+  sourceOf,
+  unitsOf,
+  withoutFollowers,
+} from "./sink-calls.ts";
+import { SinkDoubt } from "./sink-doubt.ts";
+import { createSinkWitness } from "./sink-witness.ts";
 
-export type SinkWork = {
-  readonly group: RunGroup;
-  readonly states: EventStates;
-  readonly sink: PlanSink;
-  readonly sinkIndex: number;
-  /** Records that reached this sink, of events that are still in. */
-  readonly items: readonly Item[];
-};
-
-/** All outputs of one event for one sink. */
-type Unit = { readonly event: number; readonly items: readonly Item[] };
-
-/** Events that wait keep their outputs back: both appear with the verdict. */
+/** Events that wait keep their outputs back: both appear with the verdict. A record that a file could not hold kills its event, and nothing of it goes into that file. */
 export function collectEngineOutputs(work: readonly SinkWork[]): EngineOutput[] {
   return work
     .filter(({ sink }) => sink.service === ENGINE)
-    .flatMap(({ items, sinkIndex, states }) =>
-      unitsOf(items.filter(({ event }) => !states.isWaiting(event))).flatMap(({ event, items: own }) =>
-        own.map(({ json }, k) => ({ event, sink: sinkIndex, k, json })),
-      ),
-    );
+    .flatMap((one) => {
+      const { items, sink, sinkIndex, states } = one;
+      // Done before: it is run again for the sake of another sink.
+      const units = unitsOf(items.filter(({ event }) => !states.isWaiting(event) && !states.isSinkDone(event, sink.id)));
+      return units.flatMap(({ event, items: own }) => {
+        const causes = own.flatMap((item) => {
+          const problem = csvRowProblem(sink, item.json);
+          return problem === undefined ? [] : [causeOf(one, item, "sink.rejected", problem)];
+        });
+        for (const cause of causes) states.die(event, cause);
+        return causes.length > 0 ? [] : own.map(({ json }, k) => ({ event, sink: sinkIndex, k, json }));
+      });
+    });
 }
 
 /** Writes to one load service; returns its fault, if it could not do its work. */
@@ -41,45 +55,77 @@ export async function writeSinks(
   work: readonly SinkWork[],
   deps: RunDeps,
 ): Promise<{ fault: ServiceFault | undefined; calls: number }> {
+  const witness = deps.witness ?? createSinkWitness();
+  const doubt = new SinkDoubt(service, witness);
   const parcels = work
     .map((group) => ({ group, units: unitsOf(group.items).filter(({ event }) => !group.states.isSinkDone(event, group.sink.id)) }))
     .filter(({ units }) => units.length > 0);
-  const queue = packCalls(parcels, ({ items }) => ({
-    records: items.length,
-    bytes: items.reduce((sum, item) => sum + item.json.length, 0),
-  })).reverse();
+  const writing: Writing = { service, doubt, unitsBySink: countBySink(service, parcels) };
+  const queue = orderCalls(parcels, service, witness);
   let calls = 0;
   let held: ServiceFault | undefined;
-  for (let call = queue.pop(); call !== undefined; call = queue.pop()) {
+  for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+    const call = withoutFollowers(withoutStopped(next, writing));
+    if (call.length === 0) continue;
     calls++;
+    const begunAt = witness.now();
     try {
-      held = settle(call, await deps.services.write(service, await toRequest(call, deps)), service) ?? held;
+      const response = await deps.services.write(service, await prepareCall(service, toRequest(call, deps)));
+      const settled = settleWrites(call, response, { service, doubt, begunAt });
+      held = settled.held ?? held;
+      line(queue, [...settled.doubtful.flatMap((part) => partDoubtful(part, writing)), settled.untried]);
     } catch (error) {
-      if (!(error instanceof ServiceFault) && isDataFault(error, service, deps)) {
+      const faultClass = error instanceof ServiceFault ? "service" : classifyCallError(error);
+      if (faultClass === "data") {
         const halves = partCall(call);
         if (halves === undefined) failAlone(call, error);
-        else queue.push(halves[1], halves[0]);
+        else line(queue, halves);
+        continue;
+      }
+      if (faultClass === "ambiguous") {
+        for (const { group, units } of call) for (const { event } of units) group.states.beginWrite(event);
+        line(queue, doubtCall(call, error, writing));
         continue;
       }
       const fault = error instanceof ServiceFault ? error : new ServiceFault(service, error);
-      for (const unsent of [call, ...queue]) for (const { group, units } of unsent) for (const { event } of units) group.states.hold(event, fault);
+      holdCall(call, fault);
+      for (const { group } of call) doubt.isAway(keyOf(service, group));
+      const beside = fault.beside();
+      for (const unsent of queue)
+        for (const { group, units } of unsent) for (const { event } of units) group.states.hold(event, beside, group.sink.id);
+      doubt.judge();
       return { fault, calls };
     }
   }
-  return { fault: held, calls };
+  return { fault: doubt.judge() ?? held, calls };
 }
 
-function unitsOf(items: readonly Item[]): Unit[] {
-  const byEvent = new Map<number, Item[]>();
-  for (const item of items) {
-    const own = byEvent.get(item.event);
-    if (own === undefined) byEvent.set(item.event, [item]);
-    else own.push(item);
+function withoutStopped(call: Call, { service, doubt }: Writing): Call {
+  return call.filter(({ group, units }) => {
+    const fault = doubt.faultOf(keyOf(service, group));
+    if (fault === undefined) return true;
+    for (const { event } of units) {
+      if (group.states.aloneBefore(event, group.sink.id) > 0) group.states.stayAlone(event, group.sink.id);
+      else group.states.hold(event, fault, group.sink.id);
+    }
+    return false;
+  });
+}
+
+function holdCall(call: Call, fault: ServiceFault): void {
+  const wasSent = OUTCOME_UNKNOWN.has(fault.code);
+  for (const { group, units } of call) {
+    for (const { event } of units) {
+      group.states.hold(event, fault, group.sink.id);
+      if (wasSent) group.states.beginWrite(event);
+    }
   }
-  return [...byEvent].map(([event, own]) => ({ event, items: own }));
 }
 
-async function toRequest(call: readonly Parcel<SinkWork, Unit>[], deps: RunDeps): Promise<loadV1.WriteRequest> {
+/** The call was sent, and nobody said what became of it. */
+const OUTCOME_UNKNOWN: ReadonlySet<ErrorCode> = new Set(["request.timeout", "internal", "service.lost", "contract.breach", "aborted"]);
+
+async function toRequest(call: Call, deps: RunDeps): Promise<loadV1.WriteRequest> {
   let n = 0;
   const groups: loadV1.WriteGroup[] = [];
   for (const { group: work, units } of call) {
@@ -94,9 +140,8 @@ async function toRequest(call: readonly Parcel<SinkWork, Unit>[], deps: RunDeps)
       configHash: sink.configHash,
       connection: sink.connection === undefined ? undefined : await deps.connection?.(group.tenant, sink.connection),
       records: units.flatMap(({ event, items }) => {
-        const from = group.events[event];
-        const source = from?.source ?? { batchId: 0n, n: 0, generation: 0 };
-        const timeUnixNanos = from?.timeUnixNanos ?? 0n;
+        const source = sourceOf(group, event);
+        const timeUnixNanos = group.events[event]?.timeUnixNanos ?? 0n;
         return items.map(({ json }, k) => ({ n: n++, key: effectKey(source, sink.id, k), json, timeUnixNanos, source }));
       }),
       empty: [],
@@ -105,55 +150,9 @@ async function toRequest(call: readonly Parcel<SinkWork, Unit>[], deps: RunDeps)
   return { runId: deps.runId, installation: deps.installation, groups };
 }
 
-/** The same effect has the same key over retries, re-claims and replays of one generation. */
-export function effectKey(source: { readonly batchId: bigint; readonly n: number; readonly generation: number }, sink: string, k: number): string {
-  return `${source.batchId}.${source.n}.${source.generation}.${sink}.${k}`;
-}
-
-/** Returns the fault of a sink behind the service, if one is down: it holds back its own events, not those of its neighbours in the call. */
-function settle(call: readonly Parcel<SinkWork, Unit>[], response: loadV1.WriteResponse, service: string): ServiceFault | undefined {
-  let held: ServiceFault | undefined;
-  const count = call.reduce((sum, { units }) => sum + units.reduce((own, unit) => own + unit.items.length, 0), 0);
-  const results = orderResults(response.results, count, service);
-  let n = 0;
-  for (const { group: work, units } of call) {
-    for (const { event, items } of units) {
-      let stored = true;
-      for (const item of items) {
-        const outcome = results[n++]?.outcome;
-        if (outcome === undefined) {
-          throw new ServiceFault(service, new OneDataError("contract.breach", `Write of ${service} answered record ${n - 1} with no outcome`));
-        }
-        if (outcome.$case !== "failed") continue;
-        stored = false;
-        const { code, message, retryable, retryAfter } = outcome.value;
-        const cause = causeOf(work, item, code, message);
-        if (retryable && isSinkDown(code)) {
-          held = new ServiceFault(`${service} (sink ${work.sink.id} of ${work.group.pipeline})`, new OneDataError("sink.unavailable", message));
-          work.states.hold(event, held);
-        } else if (retryable) work.states.retryLater(event, cause, Number(retryAfter?.seconds ?? 0n) * 1000);
-        else work.states.die(event, cause);
-      }
-      if (stored) work.states.finishSink(event, work.sink.id);
-    }
-  }
-  return held;
-}
-
-/** What the record is not to blame for costs it no try. */
-const isSinkDown = (code: string): boolean => code === "sink.unavailable" || code === "service.unavailable";
-
-function failAlone(call: readonly Parcel<SinkWork, Unit>[], error: unknown): void {
+function failAlone(call: Call, error: unknown): void {
   const { code, message } = OneDataError.from(error);
   for (const { group, units } of call) {
     for (const { event, items } of units) for (const item of items) group.states.die(event, causeOf(group, item, code, message));
   }
 }
-
-const causeOf = (work: SinkWork, item: Item, code: string, message: string): DeadCause => ({
-  step: "",
-  sink: work.sink.id,
-  code,
-  message,
-  json: item.json,
-});

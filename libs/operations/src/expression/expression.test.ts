@@ -1,5 +1,6 @@
 import { ExactNumber, type Json, OneDataError } from "@onedata/core";
 import { describe, expect, test } from "vitest";
+import { cpuTimeMs } from "../cpu-time.ts";
 import { builtins, isBuiltinName } from "./builtins.ts";
 import { Run } from "./compiler/run.ts";
 import { jsonataCode } from "./failure.ts";
@@ -138,9 +139,9 @@ describe("a hostile expression", () => {
 
   test("runs its regexes in linear time", async () => {
     const text = `${"a".repeat(50_000)}!`;
-    const startedMs = performance.now();
+    const startedMs = cpuTimeMs();
     expect(await run("$contains(text, /^(a+)+$/)", { text })).toBe(false);
-    expect(performance.now() - startedMs).toBeLessThan(1_000);
+    expect(cpuTimeMs() - startedMs).toBeLessThan(2_000);
     expect(await run("$replace(text, /(a)(b)?/, '[$1$2]')", { text: "abac" })).toBe("[ab][a]c");
     expect(await run("$match(text, /a(b)?/i).match", { text: "ABxa" })).toEqual(["AB", "a"]);
     expect(await run("$split(text, /[,;] */)", { text: "a, b;c" })).toEqual(["a", "b", "c"]);
@@ -160,10 +161,10 @@ describe("a hostile expression", () => {
 
   test("may sort what the package sorts by copying", async () => {
     const values = Array.from({ length: 60_000 }, (_, i) => (i * 7919) % 60_000);
-    const startedMs = performance.now();
+    const startedMs = cpuTimeMs();
     expect(await run("$sort(values)[0] + $single([1])", { values })).toBe(1);
     expect(await run("$count($sort(values))", { values })).toBe(60_000);
-    expect(performance.now() - startedMs).toBeLessThan(2_000);
+    expect(cpuTimeMs() - startedMs).toBeLessThan(5_000);
   });
 
   test.each([
@@ -177,9 +178,9 @@ describe("a hostile expression", () => {
     ["$single([$a & ''])", ["D1012"]],
     ["$single([$a = $b])", ["D1012"]],
   ])("a value that shares its parts, a tree of 2^40 nodes: %s is stopped", async (source, codes) => {
-    const startedMs = performance.now();
+    const startedMs = cpuTimeMs();
     expect(codes).toContain(jsonataCode(await failureOf(`($a := 1; $b := 1; ${levels}; ${source})`, {})));
-    expect(performance.now() - startedMs).toBeLessThan(4_000);
+    expect(cpuTimeMs() - startedMs).toBeLessThan(10_000);
   });
 
   test.each([
@@ -204,8 +205,8 @@ describe("a hostile expression", () => {
     ["$sort($map(['x','y'], $string), function($l, $r) { $count([1..900000][$ > 0]) > 0 })", ["D1012"]],
     ["$reduce([1..60], function($a, $b) { $a & $a }, 'xxxxxxxx')", ["RangeError", "D2015"]],
   ])("%s is stopped", async (source, codes) => {
-    const startedMs = performance.now();
+    const startedMs = cpuTimeMs();
     expect(codes).toContain(jsonataCode(await failureOf(source, hostile)));
-    expect(performance.now() - startedMs).toBeLessThan(4_000);
+    expect(cpuTimeMs() - startedMs).toBeLessThan(10_000);
   });
 });

@@ -18,7 +18,7 @@ const description: OperationDescription = {
   title: "Open CSV that travels as text",
   doc: [
     'Reads the CSV text in the member `path`, or in the whole record (a string, or a payload captured as `{"mediaType", "text" | "base64"}`), and makes one record of each row. All values are text; let record.cast follow.',
-    "The first row names the columns unless `columns` does; the delimiter is the one of `,` `;` tab `|` that the header has most of, unless stated. `keep` copies members of the record into every row (the row's own win). `emptyAs` says what empty cells become. A text without rows leaves nothing: filtered. A row that cannot be read fails the record (record.parse_failed), naming the line. At most 10,000 rows.",
+    "The first row names the columns unless `columns` does; the delimiter is the one of `,` `;` tab `|` that the header has most of, unless stated. `keep` copies members of the record into every row (the row's own win). `emptyAs` says what empty cells become. A text without rows, or without anything but white space, leaves nothing: filtered. A row that cannot be read fails the record (record.parse_failed), naming the line. At most 10,000 rows.",
   ].join("\n"),
   shape: "flatMap",
   effects: "none",
@@ -66,7 +66,9 @@ export const parseCsvText: Operation = {
     return {
       apply(record) {
         const where = path === undefined ? "the record" : `"${path.text}"`;
-        const items = readAll(capturedText(record, path), options, where);
+        const csv = capturedText(record, path);
+        if (csv.trim() === "") return FILTERED;
+        const items = readAll(csv, options, where);
         if (items.length > MAX_OUTPUTS_PER_RECORD)
           return failed("record.too_large", `${where} has ${items.length} rows; the limit is ${MAX_OUTPUTS_PER_RECORD}: send it as an import`);
         const kept: JsonObject = {};

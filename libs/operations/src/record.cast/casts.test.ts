@@ -80,9 +80,59 @@ describe("dates", () => {
     ["2026-03-29 01:30", "2026-03-29T00:30:00.000Z"],
     ["2026-03-29 03:30", "2026-03-29T01:30:00.000Z"],
     ["2026-10-25 01:30", "2026-10-24T23:30:00.000Z"],
+    ["2026-10-25 02:30", "2026-10-25T00:30:00.000Z"],
+    ["2026-10-25 03:00", "2026-10-25T02:00:00.000Z"],
     ["2026-10-25 12:00", "2026-10-25T11:00:00.000Z"],
     ["1990-07-01 12:00", "1990-07-01T10:00:00.000Z"],
   ])("reads %s in Oslo as %s", (text, expected) => expect(createDateReader("YYYY-MM-DD HH:mm", "Europe/Oslo")(text)).toBe(expected));
+
+  it.each([
+    ["America/New_York", "2024-03-10 01:59", "2024-03-10T06:59:00.000Z"],
+    ["America/New_York", "2024-03-10 02:00", { skippedIn: "America/New_York" }],
+    ["America/New_York", "2024-03-10 02:59", { skippedIn: "America/New_York" }],
+    ["America/New_York", "2024-03-10 03:00", "2024-03-10T07:00:00.000Z"],
+    ["America/New_York", "2024-11-03 01:30", "2024-11-03T05:30:00.000Z"],
+    ["Australia/Lord_Howe", "2026-04-05 01:45", "2026-04-04T14:45:00.000Z"],
+    ["Australia/Lord_Howe", "2026-10-04 02:15", { skippedIn: "Australia/Lord_Howe" }],
+    ["Pacific/Apia", "2011-12-29 23:30", "2011-12-30T09:30:00.000Z"],
+    ["Pacific/Apia", "2011-12-30 12:00", { skippedIn: "Pacific/Apia" }],
+    ["Pacific/Apia", "2011-12-31 00:00", "2011-12-30T10:00:00.000Z"],
+    ["America/Sao_Paulo", "2018-11-04 00:00", { skippedIn: "America/Sao_Paulo" }],
+    ["Asia/Kathmandu", "2026-06-01 12:00", "2026-06-01T06:15:00.000Z"],
+  ])("of %s, where clocks change, reads %s as %j", (zone, text, expected) =>
+    expect(createDateReader("YYYY-MM-DD HH:mm", zone)(text)).toEqual(expected));
+
+  it("reads back the local time of any instant, the earlier one where it comes twice", () => {
+    const zones = ["Europe/Oslo", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Africa/Casablanca", "America/St_Johns"];
+    const instants = fc.date({ min: new Date("1990-01-01"), max: new Date("2037-12-31"), noInvalidDate: true });
+    fc.assert(
+      fc.property(fc.constantFrom(...zones), instants, (timeZone, date) => {
+        const local = (at: Date): string => at.toLocaleString("sv-SE", { timeZone });
+        const read = createDateReader("YYYY-MM-DD HH:mm:ss", timeZone)(local(date));
+        if (typeof read !== "string") throw new Error(`${local(date)} in ${timeZone} is ${JSON.stringify(read)}`);
+        expect(local(new Date(read))).toBe(local(date));
+        expect(new Date(read).getTime()).toBeLessThanOrEqual(date.getTime());
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it.each(["+25:00", "-24:00", "+0160", "+99:99"])("knows no offset %s", (offset) => {
+    expect(createDateReader("iso8601")(`2024-01-01T00:00:00${offset}`)).toBeUndefined();
+    expect(createDateReader("YYYY-MM-DDTHH:mmZ")(`2024-01-01T00:00${offset}`)).toBeUndefined();
+  });
+
+  it("takes the offsets that RFC 3339 has", () => {
+    expect(createDateReader("iso8601")("2024-01-01T00:00:00+14:00")).toBe("2023-12-31T10:00:00.000Z");
+    expect(createDateReader("iso8601")("2024-01-01T00:00:00-23:59")).toBe("2024-01-01T23:59:00.000Z");
+  });
+
+  it("says of a skipped time that it is one, and keeps a date of it out", () => {
+    const target = { type: "date", format: ["iso8601", "YYYY-MM-DD HH:mm"], timezone: "Europe/Oslo", as: "date" };
+    expect(cast(target, "2026-03-29 02:30")).toBeUndefined();
+    expect(createCast(target).explain?.("2026-03-29 02:30")).toBe("a time that Europe/Oslo skips, because its clocks go forward then");
+    expect(createCast(target).explain?.("soon")).toBeUndefined();
+  });
 
   it.each([
     ["YYYY-MM", "needs a year, a month and a day"],

@@ -2,9 +2,14 @@
 import { ExactNumber, isJsonObject, type Json } from "@onedata/core";
 import { stringifyJson, survivesAsDouble } from "@onedata/formats";
 import { choice, text, texts } from "../read-config.ts";
-import { createDateReader } from "./date-format.ts";
+import { createDateReader, type DateReader } from "./date-format.ts";
 
-export type Cast = { readonly wanted: string; readonly cast: (value: Json) => Json | undefined };
+export type Cast = {
+  readonly wanted: string;
+  readonly cast: (value: Json) => Json | undefined;
+  /** Why there is no result, where it is not only another notation. */
+  readonly explain?: (value: Json) => string | undefined;
+};
 
 const TRUE = new Set(["true", "yes", "y", "1"]);
 const FALSE = new Set(["false", "no", "n", "0"]);
@@ -29,7 +34,17 @@ export function createCast(target: Json): Cast {
       const formats = typeof options["format"] === "string" ? [options["format"]] : texts(options["format"]);
       const readers = formats.map((format) => createDateReader(format, text(options, "timezone")));
       const dateOnly = choice(options, "as", ["any", "date"]) === "date";
-      return { wanted: `a date written as ${formats.join(" or ")}`, cast: (value) => readDate(value, readers, dateOnly) };
+      return {
+        wanted: `a date written as ${formats.join(" or ")}`,
+        cast(value) {
+          const date = readDate(value, readers);
+          return typeof date === "string" ? (dateOnly ? date.slice(0, 10) : date) : undefined;
+        },
+        explain(value) {
+          const date = readDate(value, readers);
+          return typeof date === "object" ? `a time that ${date.skippedIn} skips, because its clocks go forward then` : undefined;
+        },
+      };
     }
     case undefined:
     default:
@@ -37,14 +52,16 @@ export function createCast(target: Json): Cast {
   }
 }
 
-function readDate(value: Json, readers: readonly ((text: string) => string | undefined)[], dateOnly: boolean): string | undefined {
+function readDate(value: Json, readers: readonly DateReader[]): ReturnType<DateReader> {
   if (typeof value !== "string" && typeof value !== "number") return undefined;
   const written = String(value).trim();
+  let skipped: ReturnType<DateReader>;
   for (const read of readers) {
     const date = read(written);
-    if (date !== undefined) return dateOnly ? date.slice(0, 10) : date;
+    if (typeof date === "string") return date;
+    skipped ??= date;
   }
-  return undefined;
+  return skipped;
 }
 
 function numberCast(decimal: string, group: string | undefined): (value: Json) => number | ExactNumber | undefined {

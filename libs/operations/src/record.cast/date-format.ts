@@ -3,12 +3,16 @@
  *
  * Tokens: YYYY YY | MMMM (January) MMM (Jan) MM M | DD D | HH H (0-23) hh h (1-12) | mm m | ss s | SSS (fraction, 1-9 digits) | A (AM, PM) | Z (Z, +01:00, +0100).
  * One-letter tokens take one or two digits, two-letter ones exactly two. `T`, digits and punctuation stand for themselves, other text in [brackets].
+ * Offsets are as RFC 3339 has them: hours to 23, minutes to 59. A local time that a zone has twice is the first of the two; one that it skips is no time.
  * Names: `iso8601` (a date, or a date and time with or without offset), `unix` (seconds), `unixMs`. YY is 1969-2068, as in POSIX.
  */
 import { OneDataError } from "@onedata/core";
 
-/** `instant`: text of date and time in UTC. `date`: a calendar date without time. Undefined: the text does not match, or there is no such date. */
-export type DateReader = (text: string) => string | undefined;
+/** ISO 8601: a calendar date, or date and time in UTC. Undefined: the text does not match, or there is no such date. */
+export type DateReader = (text: string) => string | SkippedTime | undefined;
+
+/** The text is a date and time, which the clocks of the zone have never shown. */
+export type SkippedTime = { readonly skippedIn: string };
 
 const MONTHS = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"];
 const TOKENS: Readonly<Record<string, string>> = {
@@ -52,11 +56,13 @@ export function createDateReader(format: string, timezone?: string): DateReader 
   }
   const readers = (format === "iso8601" ? ISO : [format]).map((each) => createFormatReader(each, zone));
   return (text) => {
+    let skipped: SkippedTime | undefined;
     for (const read of readers) {
       const date = read(text);
-      if (date !== undefined) return date;
+      if (typeof date === "string") return date;
+      skipped ??= date;
     }
-    return undefined;
+    return skipped;
   };
 }
 
@@ -92,9 +98,11 @@ function toPattern(format: string): { pattern: RegExp; tokens: Set<string> } {
   return { pattern: new RegExp(`^${source}$`, "i"), tokens };
 }
 
+const DAY_MS = 24 * 3600 * 1000;
+
 type Groups = Readonly<Record<string, string | undefined>>;
 
-function toDate(groups: Groups, hasTime: boolean, zone: Zone | undefined): string | undefined {
+function toDate(groups: Groups, hasTime: boolean, zone: Zone | undefined): string | SkippedTime | undefined {
   const number = (...names: string[]): number => Number(names.map((name) => groups[name]).find((text) => text !== undefined) ?? 0);
   const monthName = (groups["MMMM"] ?? groups["MMM"])?.toLowerCase();
   const month = monthName === undefined ? number("MM", "M") : MONTHS.findIndex((name) => name.startsWith(monthName)) + 1;
@@ -114,18 +122,21 @@ function toDate(groups: Groups, hasTime: boolean, zone: Zone | undefined): strin
   if (date.getUTCMonth() !== month - 1 || date.getUTCDate() !== day) return undefined;
   if (!hasTime) return date.toISOString().slice(0, 10);
   const offset = groups["Z"];
-  if (offset === undefined) return toInstant(zone === undefined ? date.getTime() : zone(date.getTime()));
-  const match = /^([+-])(\d{2}):?(\d{2})$/.exec(offset);
-  const minutes = match === null ? 0 : (match[1] === "-" ? -1 : 1) * (Number(match[2]) * 60 + Number(match[3]));
-  return toInstant(date.getTime() - minutes * 60_000);
+  if (offset === undefined) {
+    const instant = zone === undefined ? date.getTime() : zone.toInstant(date.getTime());
+    return instant === undefined ? { skippedIn: zone?.name ?? "UTC" } : toInstant(instant);
+  }
+  const [, sign, hours = "0", minutes = "0"] = /^([+-])(\d{2}):?(\d{2})$/.exec(offset) ?? [];
+  if (Number(hours) > 23 || Number(minutes) > 59) return undefined;
+  return toInstant(date.getTime() - (sign === "-" ? -1 : 1) * (Number(hours) * 60 + Number(minutes)) * 60_000);
 }
 
 function toInstant(unixMs: number): string | undefined {
   return Math.abs(unixMs) > 8.64e15 ? undefined : new Date(unixMs).toISOString();
 }
 
-/** From the wall time of a zone, read as if it were UTC, to Unix milliseconds. */
-type Zone = (wallMs: number) => number;
+/** From the wall time of a zone, read as if it were UTC, to Unix milliseconds: of two such instants the earlier; undefined where there is none. */
+type Zone = { readonly name: string; readonly toInstant: (wallMs: number) => number | undefined };
 
 function createZone(timezone: string): Zone {
   let format: Intl.DateTimeFormat;
@@ -151,8 +162,16 @@ function createZone(timezone: string): Zone {
     wall.setUTCHours(parts["hour"] ?? 0, parts["minute"] ?? 0, parts["second"] ?? 0, 0);
     return wall.getTime() - Math.floor(unixMs / 1000) * 1000;
   };
-  // The offset of the zone near that time; once more, for the hours around a change. Times that a change skips or repeats take the offset after the first guess.
-  return (wallMs) => wallMs - offsetAt(wallMs - offsetAt(wallMs));
+  return {
+    name: timezone,
+    toInstant(wallMs) {
+      // No zone is a day away from UTC, so a change of the offset that matters here lies between these two; zones do not change twice in two days.
+      const [before, after] = [offsetAt(wallMs - DAY_MS), offsetAt(wallMs + DAY_MS)];
+      if (before === after) return wallMs - before;
+      const instants = [wallMs - before, wallMs - after].filter((instant) => instant + offsetAt(instant) === wallMs);
+      return instants.length === 0 ? undefined : Math.min(...instants);
+    },
+  };
 }
 
 const invalid = (format: string, reason: string): OneDataError =>

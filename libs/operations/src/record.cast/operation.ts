@@ -18,7 +18,7 @@ const description: OperationDescription = {
   doc: [
     'Casts each member that `fields` names. Absent and null members stay as they are; text is trimmed first, and all of it must be the value: "12 kg" is no number, and neither is "" (use `onError: "null"` for empty cells).',
     'number: digits with an optional sign, fraction and exponent; `decimal` and `group` name other signs ("1.234,50" has decimal "," and group "."). Digits beyond double precision are kept exactly. integer: the same without a fraction. boolean: true, false, yes, no, y, n, 1, 0, in any case. string: numbers and booleans as JSON writes them.',
-    'date: `format` is one format or several, tried in order; the result is ISO 8601: `2026-11-23`, or in UTC `2026-11-23T12:30:00.000Z` where the format has a time. Text without an offset is in `timezone` (IANA name; UTC if left out). `as: "date"` cuts the time off. Tokens: YYYY YY MMMM MMM MM M DD D HH H hh h mm m ss s SSS A Z; one letter takes one or two digits; `T`, digits and punctuation stand for themselves, other text in [brackets]. Names: iso8601, unix, unixMs.',
+    'date: `format` is one format or several, tried in order; the result is ISO 8601: `2026-11-23`, or in UTC `2026-11-23T12:30:00.000Z` where the format has a time. Text without an offset is in `timezone` (IANA name; UTC if left out): when clocks go back, an hour comes twice and the first one is meant; a time that is skipped when they go forward is no date. `as: "date"` cuts the time off. Tokens: YYYY YY MMMM MMM MM M DD D HH H hh h mm m ss s SSS A Z; one letter takes one or two digits; `T`, digits and punctuation stand for themselves, other text in [brackets]. Names: iso8601, unix, unixMs.',
     "`onError`: `dead` fails the record (record.cast_failed, naming every member), `null` puts null there, `keep` leaves the value.",
   ].join("\n"),
   shape: "map",
@@ -82,13 +82,13 @@ export const recordCast: Operation = {
         const record = requireObject(input);
         const output = { ...record };
         let problems: string[] | undefined;
-        for (const { path, wanted, cast } of fields) {
+        for (const { path, wanted, cast, explain } of fields) {
           const value = getMember(record, path);
           if (value === undefined || value === null) continue;
           const result = cast(value);
           if (result !== undefined) assignMember(output, path, result);
           else if (onError === "null") assignMember(output, path, null);
-          else if (onError === "dead") (problems ??= []).push(`"${path.text}" is ${describe(value)}, not ${wanted}`);
+          else if (onError === "dead") (problems ??= []).push(`"${path.text}" is ${describe(value)}, ${explain?.(value) ?? `not ${wanted}`}`);
         }
         if (problems === undefined) return one(output);
         const more = problems.length > MAX_LISTED ? `; and ${problems.length - MAX_LISTED} more` : "";

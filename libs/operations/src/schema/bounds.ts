@@ -3,6 +3,7 @@
  * and one value may reach the same recursive schema over two paths, which doubles with each level of the value.
  */
 import { isJsonObject, type Json, type JsonObject, toPointer, type Violation } from "@onedata/core";
+import { resolveReference } from "./references.ts";
 
 const MAX_NODES = 5_000;
 const MAX_DEPTH = 32;
@@ -55,7 +56,7 @@ function measureReferences(root: JsonObject, problem: (pointer: string, detail: 
     for (const item of Object.values(value)) total += size(item);
     const reference = isJsonObject(value) ? value["$ref"] : undefined;
     if (typeof reference === "string") {
-      const target = resolve(root, reference);
+      const target = resolveReference(root, reference);
       if (target !== undefined && open.has(target)) recursive.add(reference);
       if (target !== undefined) total += size(target);
     }
@@ -67,7 +68,7 @@ function measureReferences(root: JsonObject, problem: (pointer: string, detail: 
   if (expandedNodes > MAX_EXPANDED_NODES)
     return problem("", "the schema's references multiply: name a definition once in each place, not in several branches of allOf, anyOf or oneOf");
   for (const reference of recursive) {
-    const target = resolve(root, reference);
+    const target = resolveReference(root, reference);
     if (target !== undefined && inPlaceReturns(root, target, reference) > MAX_RECURSIVE_BRANCHES) {
       return problem(
         "",
@@ -86,7 +87,7 @@ function inPlaceReturns(root: JsonObject, target: Json, reference: string): numb
     seen.add(value);
     if (isJsonObject(value) && typeof value["$ref"] === "string") {
       if (value["$ref"] === reference) return true;
-      const next = resolve(root, value["$ref"]);
+      const next = resolveReference(root, value["$ref"]);
       if (next !== undefined && leadsBack(next, seen)) return true;
     }
     return Object.values(value).some((item) => leadsBack(item, seen));
@@ -99,36 +100,13 @@ function inPlaceReturns(root: JsonObject, target: Json, reference: string): numb
       const branches = ["allOf", "anyOf", "oneOf"].flatMap((name) => (Array.isArray(value[name]) ? value[name] : []));
       for (const name of ["if", "then", "else", "not"]) if (value[name] !== undefined) branches.push(value[name]);
       most = Math.max(most, branches.filter((branch) => leadsBack(branch, new Set())).length);
-      const next = typeof value["$ref"] === "string" ? resolve(root, value["$ref"]) : undefined;
+      const next = typeof value["$ref"] === "string" ? resolveReference(root, value["$ref"]) : undefined;
       if (next !== undefined) walk(next);
     }
     for (const item of Object.values(value)) walk(item);
   };
   walk(target);
   return most;
-}
-
-/** `#`, `#/$defs/x` and `#anchor`. Others are refused by the compiler when they do not resolve. */
-function resolve(root: JsonObject, reference: string): Json | undefined {
-  if (!reference.startsWith("#")) return undefined;
-  if (reference === "#") return root;
-  if (!reference.startsWith("#/")) return undefined;
-  let value: Json | undefined = root;
-  for (const part of reference.slice(2).split("/")) {
-    const name = decodeURIComponentSafely(part).replaceAll("~1", "/").replaceAll("~0", "~");
-    if (Array.isArray(value)) value = value[Number(name)];
-    else if (isJsonObject(value) && Object.hasOwn(value, name)) value = value[name];
-    else return undefined;
-  }
-  return value;
-}
-
-function decodeURIComponentSafely(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }
 
 /** Counts a value's parts, up to a limit. */

@@ -6,10 +6,13 @@
  */
 
 import { ExactNumber, isJsonObject, type Json, type JsonObject, OneDataError, type Violation } from "@onedata/core";
-import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
+import { Ajv2020, str, type ValidateFunction } from "ajv/dist/2020.js";
 import addFormatsModule from "ajv-formats";
 import { withDoubles } from "../expression/exact.ts";
 import { countNodes, measureBounds } from "./bounds.ts";
+import { locateProblems } from "./locate-problems.ts";
+import { isMultipleOf } from "./multiple-of.ts";
+import { NO_SCHEMAS, referenceProblem } from "./references.ts";
 import { compilePattern, patternProblem } from "./regexp.ts";
 import { toViolations } from "./violations.ts";
 
@@ -40,6 +43,8 @@ export function compileSchema(schema: Json): SchemaCheck {
 export function schemaProblems(schema: Json): readonly Violation[] {
   const bounds = measureBounds(schema);
   if ("problem" in bounds) return [bounds.problem];
+  const reference = isJsonObject(schema) ? referenceProblem(schema) : undefined;
+  if (reference !== undefined) return [reference];
   const patterns = patternProblems(schema, "");
   if (patterns.length > 0) return patterns;
   try {
@@ -86,6 +91,14 @@ export function createAjv(errors: Errors): Ajv2020 {
     validate: (unique: boolean, items: Json[]) => !unique || allDifferent(items),
     error: { message: "must not have equal items" },
   });
+  ajv.removeKeyword("multipleOf");
+  ajv.addKeyword({
+    keyword: "multipleOf",
+    type: "number",
+    schemaType: "number",
+    compile: (divisor: number) => (value: number) => isMultipleOf(value, divisor),
+    error: { message: ({ schemaCode }) => str`must be a multiple of ${schemaCode}` },
+  });
   return ajv;
 }
 
@@ -93,7 +106,7 @@ export function createAjv(errors: Errors): Ajv2020 {
 export function compileWith(ajv: Ajv2020, schema: Json): ValidateFunction {
   if (typeof schema !== "boolean" && !isJsonObject(schema))
     throw invalidSchema([{ pointer: "", code: "type", detail: "a JSON Schema is an object, true or false" }]);
-  const plain = withoutId(withDoubles(schema, undefined));
+  const plain = withOwnId(withDoubles(schema, undefined));
   const dialect = typeof plain === "object" ? plain["$schema"] : undefined;
   if (dialect !== undefined && (typeof dialect !== "string" || !dialect.startsWith(DIALECT))) {
     throw invalidSchema([
@@ -108,19 +121,21 @@ export function compileWith(ajv: Ajv2020, schema: Json): ValidateFunction {
   try {
     return ajv.compile(plain);
   } catch (error) {
-    throw invalidSchema([{ pointer: "", code: "schema", detail: error instanceof Error ? error.message : String(error) }]);
+    const located = typeof plain === "object" ? locateProblems(ajv, plain) : NONE;
+    throw invalidSchema(
+      located.length > 0 ? located : [{ pointer: "", code: "schema", detail: error instanceof Error ? error.message : String(error) }],
+    );
   } finally {
     // The compiler outlives the schema: it must not remember it.
     if (typeof plain === "object") ajv.removeSchema(plain);
   }
 }
 
-/** A copy without `$id`: under a name, a schema would be visible to other schemas of the same compiler, and could take the name of the dialect. */
-function withoutId(schema: Json): boolean | JsonObject {
-  if (!isJsonObject(schema)) return schema === true;
-  const { $id: _, ...copy } = schema;
-  return copy;
-}
+/** The name of every schema while it is compiled: without one, the compiler does not find what `#` means. */
+const OWN_ID = "onedata:schema";
+
+/** A copy under that name: under its own, a schema would be visible to other schemas of the same compiler, and could take the name of the dialect. */
+const withOwnId = (schema: Json): boolean | JsonObject => (isJsonObject(schema) ? { ...schema, $id: OWN_ID } : schema === true);
 
 function toCheck(schema: Json, schemaNodes: number): SchemaCheck {
   const matches = compileWith(compiler("first"), schema);
@@ -173,7 +188,7 @@ function patternProblems(schema: Json, pointer: string): Violation[] {
       return Object.keys(value)
         .flatMap((source) => patternViolation(source, here))
         .concat(patternProblems(value, here));
-    return name === "enum" || name === "const" || name === "examples" || name === "default" ? [] : patternProblems(value, here);
+    return NO_SCHEMAS.has(name) ? [] : patternProblems(value, here);
   });
 }
 

@@ -36,6 +36,8 @@ export type ExporterOptions = {
 };
 
 export interface Exporter {
+  /** The last one of the finished segments; undefined = there is none. */
+  readonly position: string | undefined;
   /** Reads one page. "idle" = there was nothing new. After an error make a new exporter: what was not finished is read again. */
   step(signal: AbortSignal): Promise<"busy" | "idle">;
   /** Finishes the open segment, whatever its size. */
@@ -74,6 +76,9 @@ export async function createExporter({ config, root, name, read, clock, assertTu
   const isFull = (): boolean => open !== undefined && (open.bytes >= config.maxBytes || clock.now() - open.openedAtMs >= config.maxAgeMs);
 
   return {
+    get position() {
+      return folder.position;
+    },
     async step(signal) {
       const chunks = await read(open?.last ?? folder.position, PAGE_BYTES, signal);
       for (const chunk of chunks) {

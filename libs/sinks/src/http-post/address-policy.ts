@@ -9,25 +9,46 @@ import ipaddr from "ipaddr.js";
 export type AddressPolicy = {
   /** Of an address, for a URL that named `host`. */
   allows(address: string, host: string): boolean;
+  /** Whether the operator has named this host or address. */
+  names(host: string): boolean;
 };
 
-/** `allowed`: host names (`billing.internal`), addresses, or CIDR ranges (`10.20.0.0/16`). Throws `config.problems` on what is none of them. */
+/** The operator's list as text: entries separated by commas. */
+export const readAddressList = (text: string): string[] =>
+  text
+    .split(",")
+    .map((entry) => entry.trim())
+    .filter((entry) => entry !== "");
+
+/** What `private` in a list stands for: networks of one's own, and this machine. Never link-local addresses, where clouds keep their machines' credentials. */
+const PRIVATE: ReadonlySet<string> = new Set(["private", "uniqueLocal", "loopback", "carrierGradeNat"]);
+
+/** `allowed`: host names (`billing.internal`), addresses, CIDR ranges (`10.20.0.0/16`), or `private` for all private and loopback ones. Throws `config.problems` on what is none of them. */
 export function createAddressPolicy(allowed: readonly string[] = []): AddressPolicy {
   const hosts = new Set<string>();
   const ranges: ReturnType<typeof ipaddr.parseCIDR>[] = [];
+  let allowsPrivate = false;
   for (const entry of allowed) {
     const text = entry.trim().toLowerCase();
-    if (text.includes("/")) ranges.push(parseRange(text));
+    if (text === "private") allowsPrivate = true;
+    else if (text.includes("/")) ranges.push(parseRange(text));
     else if (isIP(text) !== 0) ranges.push(ipaddr.parseCIDR(`${text}/${isIP(text) === 4 ? 32 : 128}`));
     else hosts.add(text);
   }
   return {
+    names(host) {
+      if (hosts.has(host.toLowerCase())) return true;
+      if (!ipaddr.isValid(host)) return false;
+      const parsed = ipaddr.process(host);
+      return (allowsPrivate && PRIVATE.has(parsed.range())) || ranges.some((range) => parsed.kind() === range[0].kind() && parsed.match(range));
+    },
     allows(address, host) {
       if (!ipaddr.isValid(address)) return false;
       // A mapped IPv4 address is the IPv4 address.
       const parsed = ipaddr.process(address);
       return (
         parsed.range() === "unicast" ||
+        (allowsPrivate && PRIVATE.has(parsed.range())) ||
         hosts.has(host.toLowerCase()) ||
         ranges.some((range) => parsed.kind() === range[0].kind() && parsed.match(range))
       );

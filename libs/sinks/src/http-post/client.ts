@@ -20,6 +20,8 @@ export type HttpClientOptions = {
   /** Host names, addresses or CIDR ranges beside the public internet. */
   readonly allowedAddresses?: readonly string[];
   readonly maxSocketsPerHost?: number;
+  /** False: every 3xx is an answer like any other. */
+  readonly followRedirects?: boolean;
 };
 
 export type HttpRequest = {
@@ -51,7 +53,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
   const refusal = (host: string): OneDataError =>
     new OneDataError(
       "network.address_refused",
-      `${host} is, or resolves to, a private or local address, which sinks may not reach: use a public address, or let the operator allow it`,
+      `${host} is, or resolves to, a private or local address, which may not be reached from here: use a public address, or let the operator allow it`,
     );
 
   const resolveAllowed = (host: string, done: (error: Error | null, addresses: readonly LookupAddress[]) => void): void => {
@@ -126,7 +128,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
             signal: both,
           });
           // 301, 302 and 303 would turn the POST into a GET: they are answers, and the caller says so.
-          if ((answer.status !== 307 && answer.status !== 308) || answer.location === undefined) return answer;
+          if ((answer.status !== 307 && answer.status !== 308) || answer.location === undefined || options.followRedirects === false) return answer;
           const next = URL.canParse(answer.location, at.href) ? new URL(answer.location, at) : undefined;
           if (
             next === undefined ||

@@ -50,19 +50,58 @@ describe("the body and the keys", () => {
     const connection: ConnectionConfig = {
       name: "billing",
       kind: "http",
-      config: { baseUrl: `${receiver.url}/v1`, headers: { Authorization: "Bearer s3cret" } },
+      config: { baseUrl: `${receiver.url}/v1`, headers: JSON.stringify({ Authorization: "Bearer s3cret" }) },
     };
     const writer = createHttpWriter(createHttpClient({ allowedAddresses: ["127.0.0.1"] }));
     expect(codes(await writer.write([group("orders", 1, {}, connection)], testContext()))).toEqual(["written"]);
     expect(receiver.received[0]).toMatchObject({ url: "/v1/orders", headers: { authorization: "Bearer s3cret" } });
     expect(codes(await writer.write([group("https://elsewhere.example/x", 1, {}, connection)], testContext()))[0]).toMatch(
-      /^config.invalid: .*must stay on the connection's origin/,
+      /^config.invalid: .*must stay below the connection's baseUrl/,
     );
   });
 });
 
+describe("the header of the key", () => {
+  it("may be neither one that the sink sets itself nor one that is sent besides", async () => {
+    const sink = createHttpPost(createHttpClient({ allowedAddresses: ["127.0.0.1"] }));
+    const connection: ConnectionConfig = {
+      name: "billing",
+      kind: "http",
+      config: { baseUrl: "http://127.0.0.1:9", headers: { "X-Api-Key": "s3cret" } },
+    };
+    const check = async (keyHeader: string) =>
+      (
+        await sink.check({
+          config: { connection: "billing", url: "x", keyHeader, headers: { "X-Own": "1" } },
+          connection,
+          tenant: "t",
+          signal: new AbortController().signal,
+        })
+      ).map(({ pointer, detail }) => `${pointer} ${detail}`);
+    for (const name of [
+      "Transfer-Encoding",
+      "content-length",
+      "Host",
+      "Content-Type",
+      "CONNECTION",
+      "Expect",
+      "Upgrade",
+      "TE",
+      "Trailer",
+      "Accept",
+      "User-Agent",
+    ])
+      expect(await check(name)).toEqual([expect.stringMatching(new RegExp(`^/keyHeader keyHeader is ${name}, which is set by the sink itself`))]);
+    for (const name of ["x-api-key", "X-OWN"]) expect(await check(name)).toEqual([expect.stringMatching(/among the headers too/)]);
+    expect(await check("X Key")).toEqual([expect.stringMatching(/not a header name/)]);
+    for (const name of ["Idempotency-Key", "idempotency-key", "X-Request-Key"]) expect(await check(name)).toEqual([]);
+  });
+});
+
 describe("faults of the receiver", () => {
-  it.each([401, 403, 404, 408, 409, 429, 500, 503, 302])("waits on %i without a dead letter, and sends nothing after it", async (status) => {
+  it.each([
+    401, 403, 404, 408, 409, 429, 501, 502, 503, 504, 302,
+  ])("waits on %i without a dead letter, and sends nothing after it", async (status) => {
     await using receiver = await openReceiver((_, response) => void response.writeHead(status).end("Bearer s3cret is wrong"));
     const connection: ConnectionConfig = {
       name: "billing",
@@ -76,6 +115,47 @@ describe("faults of the receiver", () => {
     expect(codes(outcomes)).toEqual(Array.from({ length: 3 }, () => expect.stringMatching(new RegExp(`^sink.unavailable: .* answers ${status}`))));
     expect(codes(outcomes).join()).not.toContain("s3cret");
     expect(receiver.received).toHaveLength(1);
+  });
+
+  it("keeps an echoed secret out of dead letters, wherever the answer is cut", async () => {
+    const secret = "S3CR3T-TOKEN-abcdefghijklmnopqrstuvwxyz";
+    await using receiver = await openReceiver((got, response) => {
+      const filler = "x".repeat(Number(JSON.parse(got.body).id));
+      response.writeHead(422).end(`${filler} token=${got.headers.authorization}`);
+    });
+    const connection: ConnectionConfig = {
+      name: "billing",
+      kind: "http",
+      config: { baseUrl: receiver.url, headers: { Authorization: `Bearer ${secret}` } },
+    };
+    const outcomes = await createHttpWriter(createHttpClient({ allowedAddresses: ["127.0.0.1"] })).write(
+      [group("x", 240, { format: "object" }, connection)],
+      testContext(),
+    );
+    expect(outcomes.size).toBe(240);
+    for (const said of codes(outcomes)) {
+      expect(said).toMatch(/^sink.rejected: .* answers 422: x*/);
+      for (let at = 0; at + 6 <= secret.length; at++) expect(said).not.toContain(secret.slice(at, at + 6));
+    }
+  });
+
+  it("does not say whose fault a 500 is: the failed batch may be to blame, and what was not sent after it is not", async () => {
+    await using receiver = await openReceiver((got, response) => void response.writeHead(got.body.includes('"id":3') ? 500 : 204).end("no threes"));
+    const outcomes = await createHttpWriter(createHttpClient({ allowedAddresses: ["127.0.0.1"] })).write(
+      [group(receiver.url, 7, { batchSize: 2 })],
+      testContext(),
+    );
+    const unclear = { kind: "failed", code: "sink.unavailable", retryable: true, message: expect.stringMatching(/ answers 500: no threes$/) };
+    expect([...outcomes.values()]).toEqual([
+      { kind: "written" },
+      { kind: "written" },
+      { ...unclear, blame: "unclear" },
+      { ...unclear, blame: "unclear" },
+      { ...unclear, blame: "none" },
+      { ...unclear, blame: "none" },
+      { ...unclear, blame: "none" },
+    ]);
+    expect(receiver.received).toHaveLength(2);
   });
 
   it("leaves the rest for later when the call has no more time", async () => {

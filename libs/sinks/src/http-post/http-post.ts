@@ -1,8 +1,9 @@
 /**
  * `http.post`: batches of records as POST requests. At least once, with stable keys: a receiver that keeps `Idempotency-Key` or the records' keys makes it once.
  *
- * 2xx = written. 400, 413, 422 = something in the batch: it is parted by halves until the bad record stands alone. Everything else is a fault of the receiver:
- * the rest of the group waits with `sink.unavailable`, because order within a group is kept.
+ * 2xx = written. 400, 413, 422 = something in the batch: it is parted by halves until the bad record stands alone. 500 = a record of the batch or the receiver:
+ * the engine finds out, which knows what may overtake what. Everything else is a fault of the receiver. After either, the rest of the group is not sent, because
+ * order within a group is kept.
  */
 import { createHash } from "node:crypto";
 import { type JsonObject, OneDataError, type Violation } from "@onedata/core";
@@ -22,7 +23,8 @@ import {
   type WriteOutcomes,
 } from "../sink.ts";
 import { describeUrl, type HttpClient } from "./client.ts";
-import { headerProblem, parseHttpUrl, readHttpConnection } from "./connection.ts";
+import { headerProblem, parseHttpUrl, RESERVED_HEADERS, readHttpConnection } from "./connection.ts";
+import { createRedactor } from "./redact.ts";
 
 type HttpSinkConfig = {
   readonly url: URL;
@@ -65,12 +67,12 @@ export function createHttpPost(client: HttpClient): Sink {
     description: {
       name: "http.post",
       title: "POST to an HTTP endpoint",
-      doc: "Sends results in batches. At least once: after a lost answer a batch comes again, with the same `Idempotency-Key` if it is cut the same way, and always with the same record keys (`keyed`). 2xx means written; 400, 413 and 422 find the bad record by halving; everything else is retried later. Private addresses are refused unless the operator allows them.",
+      doc: "Sends results in batches. At least once: after a lost answer a batch comes again, with the same `Idempotency-Key` if it is cut the same way, and always with the same record keys (`keyed`). 2xx means written; 400, 413 and 422 find the bad record by halving; so does 500, but a record is only dead when the receiver wrote others after it had failed, and after its `retries`; everything else is the receiver's fault and is retried without end. What a receiver says stands in dead letters without the connection's secrets, also where it echoes them escaped or cut; where it holds one of fewer than 4 characters it is not shown. Private addresses are refused unless the operator allows them.",
       shape: "map",
       effects: "write",
       configSchema,
-      // Takes a connection where the config names one, and works without.
-      needsConnection: false,
+      // Where the config names one; it works without.
+      needsConnection: true,
       examples: [
         { name: "a public endpoint", config: { url: "https://example.com/orders" }, input: { id: 1 }, outputs: [{ id: 1 }] },
         { name: "with keys", config: { connection: "billing", url: "orders", keyed: true }, input: { id: 1 }, outputs: [{ id: 1 }] },
@@ -116,10 +118,27 @@ async function writeGroup(
     for (let at = 0; at < group.records.length; at += size)
       await writeBatch(client, config, { records: group.records.slice(at, at + size), context, outcomes, deadlineMs });
   } catch (error) {
+    if (error instanceof UnclearAnswer) {
+      const blamed = new Set(error.records);
+      for (const record of group.records)
+        if (!outcomes.has(record.n)) outcomes.set(record.n, unavailable(error.message, blamed.has(record) ? "unclear" : "none"));
+      return;
+    }
     const known = OneDataError.from(error);
     if (known.code === "aborted") throw known;
     // A refused address may be allowed tomorrow, or the name corrected: nothing is wrong with the records.
-    for (const record of group.records) if (!outcomes.has(record.n)) outcomes.set(record.n, unavailable(redact(known.message, config.secretHeaders)));
+    const message = createRedactor(config.secretHeaders).redact(known.message);
+    for (const record of group.records) if (!outcomes.has(record.n)) outcomes.set(record.n, unavailable(message));
+  }
+}
+
+/** The receiver failed on these records, for their sake or for its own. */
+class UnclearAnswer extends Error {
+  readonly records: readonly SinkRecord[];
+
+  constructor(message: string, records: readonly SinkRecord[]) {
+    super(message);
+    this.records = records;
   }
 }
 
@@ -156,8 +175,9 @@ async function writeBatch(
     for (const record of records) outcomes.set(record.n, WRITTEN);
     return;
   }
-  const said = answer.text.trim().slice(0, 200);
-  const message = redact(`${describeUrl(config.url)} answers ${answer.status}${said === "" ? "" : `: ${said}`}`, config.secretHeaders);
+  const said = createRedactor(config.secretHeaders).quote(answer.text, 200);
+  const message = `${describeUrl(config.url)} answers ${answer.status}${said === "" ? "" : `: ${said}`}`;
+  if (answer.status === 500) throw new UnclearAnswer(message, records);
   if (answer.status !== 400 && answer.status !== 413 && answer.status !== 422) throw new OneDataError("sink.unavailable", message);
   if (records.length === 1) {
     outcomes.set(first.n, refused("sink.rejected", message));
@@ -193,13 +213,14 @@ function readHttpSinkConfig(config: JsonObject, connection: ConnectionConfig | u
   if (root !== undefined && path !== undefined && !root.pathname.endsWith("/")) root.pathname += "/";
   const url = parseHttpUrl(path?.replace(root === undefined ? /^$/ : /^\/+/, "") ?? "", root);
   if (typeof url === "string" && (path !== undefined || base !== undefined)) reader.problem("url", `url ${url}`);
-  else if (root !== undefined && typeof url !== "string" && url.origin !== root.origin)
-    reader.problem("url", `url must stay on the connection's origin ${root.origin}`);
+  else if (root !== undefined && typeof url !== "string" && !(url.origin === root.origin && url.pathname.startsWith(root.pathname)))
+    reader.problem("url", `url must stay below the connection's baseUrl ${describeUrl(root)}`);
   const headers = reader.textMap("headers") ?? new Map<string, string>();
   const keyHeader = reader.text("keyHeader") ?? "Idempotency-Key";
   const problem = headerProblem(headers);
   if (problem !== undefined) reader.problem("headers", problem);
-  if (!/^[A-Za-z0-9-]+$/.test(keyHeader)) reader.problem("keyHeader", "keyHeader is not a header name");
+  const keyProblem = keyHeaderProblem(keyHeader, [...headers.keys(), ...Object.keys(base?.headers ?? {})]);
+  if (keyProblem !== undefined) reader.problem("keyHeader", keyProblem);
   const result = {
     format: reader.choice("format", ["array", "ndjson", "object"], "array"),
     keyed: reader.flag("keyed", false),
@@ -211,6 +232,17 @@ function readHttpSinkConfig(config: JsonObject, connection: ConnectionConfig | u
   return { ...result, url, headers: Object.fromEntries(headers), secretHeaders: base?.headers ?? {}, keyHeader };
 }
 
+/** `taken`: headers that are sent besides, under which the key would be lost. */
+function keyHeaderProblem(keyHeader: string, taken: readonly string[]): string | undefined {
+  const name = keyHeader.toLowerCase();
+  if (!/^[a-z0-9-]+$/.test(name)) return "keyHeader is not a header name";
+  if (name === "idempotency-key") return undefined;
+  if (RESERVED_HEADERS.has(name) || name === "accept" || name === "user-agent")
+    return `keyHeader is ${keyHeader}, which is set by the sink itself: choose a name of your own, such as X-Request-Key`;
+  if (taken.some((other) => other.toLowerCase() === name)) return `keyHeader is ${keyHeader}, which is among the headers too: choose another name`;
+  return undefined;
+}
+
 async function checkHttpSink(client: HttpClient, { config, connection }: CheckInput): Promise<readonly Violation[]> {
   try {
     await client.checkAddress(readHttpSinkConfig(config, connection).url);
@@ -220,15 +252,4 @@ async function checkHttpSink(client: HttpClient, { config, connection }: CheckIn
     if (known.violations.length > 0) return known.violations;
     return [{ pointer: connection === undefined ? "/url" : "/connection", code: known.code, detail: known.message }];
   }
-}
-
-/** A receiver may echo what it was sent. */
-function redact(message: string, secrets: Readonly<Record<string, string>>): string {
-  let text = message;
-  for (const secret of Object.values(secrets)) {
-    if (secret.length >= 4) text = text.replaceAll(secret, "***");
-    const token = secret.split(" ").at(-1) ?? "";
-    if (token.length >= 4) text = text.replaceAll(token, "***");
-  }
-  return text;
 }

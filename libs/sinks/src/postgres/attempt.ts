@@ -5,6 +5,8 @@
  * 1. Either all of it is committed or nothing: a ledger row that does not merge, a refused row, a lost connection roll everything back.
  * 2. Races lost to other writers are retried here, free of cost. What is known to be done is left out, never written again.
  * 3. A lost answer to COMMIT is a connection fault: the caller tries again and the ledger tells what was done.
+ * 4. Parts of one table and key share their statements (200 pipelines into one table: one statement, not 200). When a shared one fails, each part has its own
+ *    in the next try, so that the fault names its part.
  */
 import { getDefaultHighWaterMark } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -15,7 +17,8 @@ import { inTransaction, throwIfAborted } from "./clients.ts";
 import { type LedgerKey, ledgerDdl, ledgerName, mergeLedger, readLedger } from "./ledger.ts";
 import type { SinkDatabase } from "./pools.ts";
 import { classify, type FaultClass, type SqlFailure, toSqlFailure } from "./sqlstate.ts";
-import { toStatements } from "./statements.ts";
+import { type Statement, toStatements } from "./statements.ts";
+import { tableKey } from "./tables.ts";
 import { type Part, rowsOf, settle, toLedgerEntries, withoutDone } from "./units.ts";
 
 export type AttemptFailure = {
@@ -29,8 +32,8 @@ export type AttemptFailure = {
 
 const MAX_RACES = 20;
 
-/** The first statement to fail: the ledger's, or a part's. */
-type Failed = { at: "ledger" | Part | undefined; error: unknown };
+/** The first statement to fail: the ledger's, or that of some parts. */
+type Failed = { at: "ledger" | readonly Part[] | undefined; error: unknown };
 
 /**
  * How much goes to the driver at once. Beyond 100 statements, or a full socket buffer, it sends the rest one per round trip
@@ -50,11 +53,12 @@ export async function attempt(
 ): Promise<AttemptFailure | undefined> {
   let parts: readonly Part[] = wanted.filter((part) => part.units.length > 0);
   let ledgerMade = false;
+  let shared = true;
   for (let race = 0; parts.length > 0; race++) {
     throwIfAborted(context.signal);
     const failed: Failed = { at: undefined, error: undefined };
     try {
-      await transact(database, parts, { context, failed });
+      await transact(database, parts, { context, failed, shared });
       for (const part of parts) for (const unit of part.units) settle(unit, outcomes, WRITTEN);
       return undefined;
     } catch (error) {
@@ -82,7 +86,12 @@ export async function attempt(
         await sleep(Math.random() * 10 * Math.min(race + 1, 10));
         continue;
       }
-      return { fault: fault === "retry" ? "statement" : fault, failure, parts, culprit: typeof failed.at === "object" ? failed.at : undefined };
+      const guilty = typeof failed.at === "object" ? failed.at : [];
+      if (guilty.length > 1 && fault !== "connection") {
+        shared = false;
+        continue;
+      }
+      return { fault: fault === "retry" ? "statement" : fault, failure, parts, culprit: guilty[0] };
     }
   }
   return undefined;
@@ -91,13 +100,9 @@ export async function attempt(
 async function transact(
   database: SinkDatabase,
   parts: readonly Part[],
-  { context, failed }: { context: WriteContext; failed: Failed },
+  { context, failed, shared }: { context: WriteContext; failed: Failed; shared: boolean },
 ): Promise<void> {
-  const statements = parts.flatMap((part) =>
-    part.units.some((unit) => unit.rows.length > 0)
-      ? toStatements(part.config, part.table, rowsOf(part)).map((statement) => ({ part, statement }))
-      : [],
-  );
+  const statements = toShared(parts, shared);
   await inTransaction(database, async () => {
     const ledger = mergeLedger(database, database.schema, { installation: context.installation, entries: toLedgerEntries(parts) }).catch(
       note(failed, "ledger"),
@@ -106,14 +111,14 @@ async function transact(
     // Rows are sent without waiting for the ledger's answer: it costs a round trip less, and a conflict rolls them back.
     const burst: Promise<void>[] = [];
     let bytes = BURST_BYTES / 2; // the ledger's own
-    for (const { part, statement } of statements) {
+    for (const { of, statement } of statements) {
       if (burst.length > 0 && (burst.length >= BURST_STATEMENTS || bytes + statement.parameter.length > BURST_BYTES)) {
         await Promise.allSettled(burst.splice(0));
         if (failed.at !== undefined) break;
         bytes = 0;
       }
       bytes += statement.parameter.length + STATEMENT_OVERHEAD_BYTES;
-      const sent = database.query(statement.text, [statement.parameter]).then(() => undefined, note(failed, part));
+      const sent = database.query(statement.text, [statement.parameter]).then(() => undefined, note(failed, of));
       sent.catch(() => undefined); // looked at below
       burst.push(sent);
     }
@@ -125,8 +130,24 @@ async function transact(
   });
 }
 
+/** Statements in the order of the parts, each with the parts whose rows it holds. */
+function toShared(parts: readonly Part[], shared: boolean): readonly { readonly of: readonly Part[]; readonly statement: Statement }[] {
+  const groups = new Map<string | Part, { readonly of: Part[]; readonly first: Part }>();
+  for (const part of parts) {
+    if (part.units.every((unit) => unit.rows.length === 0)) continue;
+    const { key, newerWins } = part.config;
+    const id = shared ? JSON.stringify([tableKey(part.table), key ?? null, newerWins ?? null]) : part;
+    const group = groups.get(id);
+    if (group === undefined) groups.set(id, { of: [part], first: part });
+    else group.of.push(part);
+  }
+  return [...groups.values()].flatMap(({ of, first }) =>
+    toStatements(first.config, first.table, of.flatMap(rowsOf)).map((statement) => ({ of, statement })),
+  );
+}
+
 /** Statements fail in the order they were sent, so the first to fail is the culprit; the others only say that the transaction is over. */
-function note(failed: Failed, at: "ledger" | Part | undefined): (error: unknown) => never {
+function note(failed: Failed, at: "ledger" | readonly Part[] | undefined): (error: unknown) => never {
   return (error) => {
     if (failed.at === undefined) Object.assign(failed, { at, error });
     throw error;

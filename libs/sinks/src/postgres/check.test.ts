@@ -30,6 +30,16 @@ describe("checking a Postgres sink", () => {
     expect(await database.sql`select to_regclass('onedata_applied') is null as clean`).toEqual([{ clean: true }]);
   });
 
+  it("takes the schema before the table's name, as lookups do", async () => {
+    await using database = await openSinkDatabase(shared);
+    await database.sql`create schema tt`;
+    await database.sql`create table tt.types (id int primary key)`;
+    await database.sql`create table tt."a.b" (id int primary key)`;
+    expect(await check(database, { table: "tt.types", key: ["id"] })).toEqual([]);
+    expect(await check(database, { schema: "tt", table: "a.b", key: ["id"] })).toEqual([]);
+    expect(found(await check(database, { table: "tt.absent" }))).toEqual([expect.stringMatching(/^\/table: table tt\.absent does not exist/)]);
+  });
+
   it("names table, columns, keys and types that are wrong, each at its place", async () => {
     await using database = await openSinkDatabase(shared);
     await database.sql`create table orders (id int, part int, name text not null, twice int generated always as (id * 2) stored, stamp timestamptz)`;
@@ -122,6 +132,8 @@ describe("a postgres connection", () => {
 
   it("commits on disk and verifies the server it was told to verify", () => {
     const options = toDriverOptions(readPostgresConnection({ url: "postgres://u:p@h/d?sslmode=verify-full" }), {
+      applicationName: "test",
+      isReadOnly: false,
       connectSeconds: 5,
       statementMs: 1,
       lockMs: 2,

@@ -5,10 +5,11 @@
  * promise and ends the process; and statements still queued may run on a new connection, outside the transaction. So:
  * 1. A client holds one reserved connection for its whole life. When that is lost the client is dead; nothing is sent any more and nothing reconnects.
  * 2. `query` sends in the order of the calls, at once; nobody has to wait for an answer before the next one.
- * 3. Losing the connection rejects everything that waits for it.
+ * 3. Losing the connection rejects everything that waits for it; so does aborting, also while the connection is being made.
  */
 import { OneDataError } from "@onedata/core";
 import postgres from "postgres";
+import { createOneSocket } from "./socket.ts";
 import { classify, toSqlFailure } from "./sqlstate.ts";
 
 export type Rows<T> = readonly T[] & { readonly count: number };
@@ -31,7 +32,8 @@ type OwnedClient = Client & { readonly lost: Promise<never>; readonly openedAtMs
 const IDLE_MS = 30_000;
 const MAX_AGE_MS = 1_800_000;
 
-export function createClients(options: DriverOptions, max: number): Clients {
+/** `reach` says before each connection which addresses may be connected to; left out: the host as it is. */
+export function createClients(options: DriverOptions, max: number, reach?: () => Promise<readonly string[]>): Clients {
   const idle = new Map<OwnedClient, NodeJS.Timeout>();
   const waiting: (() => void)[] = [];
   let open = 0;
@@ -40,7 +42,7 @@ export function createClients(options: DriverOptions, max: number): Clients {
   const acquire = async (signal: AbortSignal): Promise<OwnedClient> => {
     for (;;) {
       throwIfAborted(signal);
-      if (closed) throw new OneDataError("sink.unavailable", "the load service is stopping");
+      if (closed) throw new OneDataError("sink.unavailable", "this service is stopping");
       const [found] = [...idle].slice(-1);
       if (found !== undefined) {
         const [client, timer] = found;
@@ -51,7 +53,7 @@ export function createClients(options: DriverOptions, max: number): Clients {
       } else if (open < max) {
         open += 1;
         try {
-          return await openClient(options);
+          return await openClient(options, reach === undefined ? [String(options.host)] : await reach(), signal);
         } catch (error) {
           open -= 1;
           waiting.shift()?.();
@@ -105,15 +107,18 @@ export function createClients(options: DriverOptions, max: number): Clients {
   };
 }
 
-async function openClient(options: DriverOptions): Promise<OwnedClient> {
+async function openClient(options: DriverOptions, addresses: readonly string[], signal: AbortSignal): Promise<OwnedClient> {
   let alive = true;
   let reportLoss: (error: Error) => void = () => undefined;
   const lost = new Promise<never>((_, fail) => {
     reportLoss = fail;
   });
   lost.catch(() => undefined); // whoever uses the client races with it
+  const socket = createOneSocket(addresses, Number(options.port), Number(options.connect_timeout ?? 10) * 1000);
+  // Its types know of no `socket`. One host: with several the driver keeps failures to itself.
+  const owned: DriverOptions = Object.assign({}, options, { host: addresses[0], socket: () => socket.open() });
   const sql = postgres({
-    ...options,
+    ...owned,
     max: 1,
     onclose: () => {
       alive = false;
@@ -123,12 +128,13 @@ async function openClient(options: DriverOptions): Promise<OwnedClient> {
   const destroy = (): void => {
     alive = false;
     reportLoss(connectionLost());
+    socket.destroy();
     sql.end({ timeout: 0 }).catch(() => undefined);
   };
+  signal.addEventListener("abort", destroy, { once: true });
   try {
-    // The first query opens the connection: `reserve` alone would wait for ever where `fetch_types` is off.
-    await sql.unsafe("select 1");
-    const connection = await sql.reserve();
+    throwIfAborted(signal);
+    const connection = await Promise.race([reserve(sql), lost]);
     return {
       // The driver sends a query one tick after it is first waited for; `execute` makes that tick start now, for all of them alike.
       query: <T extends object>(text: string, parameters: readonly string[] = []) =>
@@ -140,8 +146,17 @@ async function openClient(options: DriverOptions): Promise<OwnedClient> {
     };
   } catch (error) {
     destroy();
+    throwIfAborted(signal);
     throw error;
+  } finally {
+    signal.removeEventListener("abort", destroy);
   }
+}
+
+async function reserve(sql: postgres.Sql): Promise<postgres.ReservedSql> {
+  // The first query opens the connection: `reserve` alone would wait for ever where `fetch_types` is off.
+  await sql.unsafe("select 1");
+  return sql.reserve();
 }
 
 const connectionLost = (): Error => Object.assign(new Error("the connection was lost"), { code: "CONNECTION_LOST" });

@@ -1,4 +1,5 @@
 /** What a connection of kind `postgres` says, and the options of the driver it becomes. Nothing of it is ever put into a message but host, port and database. */
+import { isIP } from "node:net";
 import { type JsonObject, OneDataError } from "@onedata/core";
 import { createConfigReader } from "../config-reader.ts";
 import type { DriverOptions } from "./clients.ts";
@@ -88,7 +89,10 @@ function parseUrl(text: string): Pick<PostgresConnection, "host" | "port" | "dat
   }
 }
 
-export type SessionTimeouts = {
+export type Session = {
+  readonly applicationName: string;
+  /** Every transaction, so that what a view or a rule does cannot write. */
+  readonly isReadOnly: boolean;
   readonly connectSeconds: number;
   readonly statementMs: number;
   readonly lockMs: number;
@@ -96,7 +100,7 @@ export type SessionTimeouts = {
 };
 
 /** Every option is given, because the driver fills gaps from PG* environment variables of the process. */
-export function toDriverOptions(c: PostgresConnection, timeouts: SessionTimeouts): DriverOptions {
+export function toDriverOptions(c: PostgresConnection, session: Session): DriverOptions {
   if (c.host === "") throw new OneDataError("config.invalid", "postgres connection: host is needed");
   return {
     host: c.host,
@@ -108,25 +112,29 @@ export function toDriverOptions(c: PostgresConnection, timeouts: SessionTimeouts
       c.tls === "disable"
         ? false
         : c.tls === "require"
-          ? { rejectUnauthorized: false }
+          ? { rejectUnauthorized: false, ...serverName(c.host) }
           : { rejectUnauthorized: true, servername: c.host, ...(c.ca === undefined ? {} : { ca: c.ca }) },
     // Clients live and die by clients.ts.
     idle_timeout: 0,
     max_lifetime: null,
-    connect_timeout: timeouts.connectSeconds,
+    connect_timeout: session.connectSeconds,
     keep_alive: 30,
     fetch_types: false,
     prepare: true,
     onnotice: () => undefined,
     connection: {
-      application_name: "onedata sink",
+      application_name: session.applicationName,
       // An effect is reported as done after this commit, so it must be on disk whatever the server's default is.
       synchronous_commit: "on",
-      statement_timeout: timeouts.statementMs,
-      lock_timeout: timeouts.lockMs,
-      idle_in_transaction_session_timeout: timeouts.idleInTransactionMs,
+      default_transaction_read_only: session.isReadOnly,
+      statement_timeout: session.statementMs,
+      lock_timeout: session.lockMs,
+      idle_in_transaction_session_timeout: session.idleInTransactionMs,
     },
   };
 }
+
+/** Said in the handshake though the connection is made to an address: services that serve many databases tell them apart by it. */
+const serverName = (host: string): { servername?: string } => (isIP(host) === 0 ? { servername: host } : {});
 
 export const addressOf = (c: PostgresConnection): string => `${c.host}:${c.port}/${c.database}`;

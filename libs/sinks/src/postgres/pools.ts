@@ -4,11 +4,14 @@
  * Invariants:
  * 1. At most `maxPools` pools; the longest unused idle one makes room, and if all are in use the caller waits, bounded by its signal.
  * 2. Whoever uses a pool has one of its connections to itself.
- * 3. Before its first use a pool is proved not to be the platform's own database, by server and database identity: names, addresses and ports prove nothing.
+ * 3. No connection is made to an address that the policy refuses; it is asked before each one.
+ * 4. Before its first use a pool is proved not to be the platform's own database, by server and database identity: names, addresses and ports prove nothing.
  */
 import { OneDataError } from "@onedata/core";
+import { createAddressPolicy } from "../http-post/address-policy.ts";
 import { type Client, type Clients, createClients, nextTurn, throwIfAborted } from "./clients.ts";
-import { addressOf, type PostgresConnection, readPostgresConnection, toDriverOptions } from "./connection-config.ts";
+import { addressOf, type PostgresConnection, readPostgresConnection, type Session, toDriverOptions } from "./connection-config.ts";
+import { reach } from "./reach.ts";
 import { createTables, type Tables } from "./tables.ts";
 
 export type DatabaseIdentity = { readonly systemIdentifier: string; readonly databaseOid: number };
@@ -17,6 +20,10 @@ export type PoolsOptions = {
   /** The platform's own database; `undefined` = not known here, nothing is compared. */
   readonly platformDatabase?: () => Promise<DatabaseIdentity | undefined>;
   readonly allowPlatformDatabase?: boolean;
+  /** Hosts, addresses, ranges or `private`, beside the public internet; absent = any address. */
+  readonly allowedAddresses?: readonly string[];
+  readonly applicationName?: string;
+  readonly isReadOnly?: boolean;
   readonly maxPools?: number;
   readonly connectionsPerPool?: number;
   readonly connectTimeoutMs?: number;
@@ -46,6 +53,7 @@ type Pool = {
 };
 
 export function createPools(options: PoolsOptions = {}): Pools {
+  const policy = options.allowedAddresses === undefined ? undefined : createAddressPolicy(options.allowedAddresses);
   const maxPools = options.maxPools ?? 32;
   const pools = new Map<string, Pool>();
   const waiting: (() => void)[] = [];
@@ -53,14 +61,20 @@ export function createPools(options: PoolsOptions = {}): Pools {
 
   const connectionsPerPool = options.connectionsPerPool ?? 4;
   const open = (connection: PostgresConnection): Pool => {
-    const timeouts = {
+    const session = {
+      applicationName: options.applicationName ?? "onedata sink",
+      isReadOnly: options.isReadOnly ?? false,
       connectSeconds: Math.ceil((options.connectTimeoutMs ?? 5_000) / 1000),
       statementMs: options.statementTimeoutMs ?? 20_000,
       lockMs: options.lockTimeoutMs ?? 10_000,
       idleInTransactionMs: 30_000,
     };
     return {
-      clients: createClients(toDriverOptions(connection, timeouts), connectionsPerPool),
+      clients: createClients(
+        toDriverOptions(connection, session),
+        connectionsPerPool,
+        policy === undefined ? undefined : () => reach(policy, connection.host, addressOf(connection)),
+      ),
       schema: connection.schema,
       address: addressOf(connection),
       tables: createTables(() => performance.now()),
@@ -74,7 +88,7 @@ export function createPools(options: PoolsOptions = {}): Pools {
   const acquire = async (key: string, connection: PostgresConnection, signal: AbortSignal): Promise<Pool> => {
     for (;;) {
       throwIfAborted(signal);
-      if (disposed) throw new OneDataError("sink.unavailable", "the load service is stopping");
+      if (disposed) throw new OneDataError("sink.unavailable", "this service is stopping");
       const known = pools.get(key);
       if (known !== undefined) {
         known.users += 1;
@@ -123,14 +137,20 @@ export function createPools(options: PoolsOptions = {}): Pools {
   };
 }
 
+const IDENTITY_SESSION: Session = {
+  applicationName: "onedata sink",
+  isReadOnly: true,
+  connectSeconds: 5,
+  statementMs: 5_000,
+  lockMs: 5_000,
+  idleInTransactionMs: 5_000,
+};
+
 /** The identity of the database behind a URL, read at the first call that succeeds and kept: it never changes, not even by a failover. */
 export function identityOfUrl(url: string): () => Promise<DatabaseIdentity> {
   let known: Promise<DatabaseIdentity> | undefined;
   const read = async (): Promise<DatabaseIdentity> => {
-    const clients = createClients(
-      toDriverOptions(readPostgresConnection({ url }), { connectSeconds: 5, statementMs: 5_000, lockMs: 5_000, idleInTransactionMs: 5_000 }),
-      1,
-    );
+    const clients = createClients(toDriverOptions(readPostgresConnection({ url }), IDENTITY_SESSION), 1);
     try {
       return await clients.use(AbortSignal.timeout(10_000), readIdentity);
     } finally {
@@ -162,6 +182,6 @@ async function refusePlatform(database: SinkDatabase, options: PoolsOptions): Pr
   if (own === undefined || own.systemIdentifier !== its.systemIdentifier || own.databaseOid !== its.databaseOid) return;
   throw new OneDataError(
     "sink.unavailable",
-    `${database.address} is the platform's own database, which sinks may not write to: use another database of the server, or let the operator set allowPlatformDatabase`,
+    `${database.address} is the platform's own database, which connections may not reach: use another database of the server, or let the operator set allowPlatformDatabase`,
   );
 }

@@ -6,7 +6,7 @@
  */
 import { isJsonObject, type Json, type JsonObject, setMember } from "@onedata/core";
 import { parseJson, stringifyJson } from "@onedata/formats";
-import { refused, type SinkRecord, type WriteOutcome } from "../sink.ts";
+import { refused, type SinkRecord, type SourceEvent, type WriteOutcome } from "../sink.ts";
 import type { PostgresSinkConfig } from "./sink-config.ts";
 import { shorten } from "./sqlstate.ts";
 import type { Table } from "./tables.ts";
@@ -93,7 +93,7 @@ export function createRowReader(config: PostgresSinkConfig, table: Table): RowRe
       if ((object[column] ?? null) === null)
         return { refusal: refused("sink.rejected", `the key column ${JSON.stringify(column)} has no value in ${shorten(record.json)}`) };
     }
-    const position = [record.source.batchId, record.source.n] as const;
+    const position = [orderOf(record.source), record.source.n] as const;
     const columns = config.newerWins === undefined ? shape.columns : inTableOrder([...shape.columns, config.newerWins], table);
     if (config.newerWins !== undefined) text = withMember(text, config.newerWins, positionText(position));
     return {
@@ -179,7 +179,11 @@ function foldKey(value: JsonObject, key: readonly string[]): string {
 const isBefore = (a: Row["position"], b: Row["position"]): boolean => (a[0] === b[0] ? a[1] < b[1] : a[0] < b[0]);
 
 /** One number that orders like (batch, ordinal): ordinals stay under a million. */
-const positionText = ([batchId, n]: Row["position"]): string => String(batchId * 1_000_000n + BigInt(n));
+/** Every `seq` stands above every batch id: those were kept here by the release before, and come from engines of it. */
+const orderOf = ({ seq, batchId }: SourceEvent): bigint => (seq === 0n ? batchId : ABOVE_IDS + seq);
+const ABOVE_IDS = 1n << 63n;
+
+const positionText = ([order, n]: Row["position"]): string => String(order * 1_000_000n + BigInt(n));
 
 /** At the end, because the last of equal members wins. */
 function withMember(text: string, member: string, literal: string): string {

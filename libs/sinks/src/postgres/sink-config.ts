@@ -17,7 +17,7 @@ export type PostgresSinkConfig = {
 const common: JsonObject = {
   connection: { type: "string", minLength: 1, description: "name of a connection of kind postgres" },
   schema: { type: "string", minLength: 1, description: "default: the connection's schema" },
-  table: { type: "string", minLength: 1 },
+  table: { type: "string", minLength: 1, description: "`table`, or `schema.table` where schema is not given" },
   columns: {
     type: "object",
     minProperties: 1,
@@ -58,9 +58,13 @@ export function readPostgresSinkConfig(kind: string, config: JsonObject): Postgr
   const reader = createConfigReader(kind, config);
   reader.requiredText("connection");
   const upsert = kind === "postgres.upsert";
+  const schema = reader.text("schema");
+  const name = reader.requiredText("table");
+  // As for lookups: names as they are, without quotes; with `schema` a dot belongs to the table's name.
+  const dot = schema === undefined ? name.indexOf(".") : -1;
   const result: PostgresSinkConfig = {
-    schema: reader.text("schema"),
-    table: reader.requiredText("table"),
+    schema: schema ?? (dot > 0 ? name.slice(0, dot) : undefined),
+    table: name.slice(dot > 0 ? dot + 1 : 0),
     columns: reader.textMap("columns"),
     unknownMembers: reader.choice("unknownMembers", ["reject", "ignore"], "reject"),
     key: upsert ? reader.texts("key") : undefined,

@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { type PipelineId, type TenantId, toPipelineId, toTenantId } from "@onedata/core";
 import type { Sql, Transaction } from "../connection.ts";
+import { FILE_PLACES, unexportedOf } from "../retention/unexported.ts";
 import { type Actor, recordChange } from "./audit.ts";
 import { getPipeline } from "./pipelines.ts";
 
@@ -126,14 +127,15 @@ async function discardSome(
         select q.batch_id from onedata.queue q join onedata.lanes l on l.id = q.lane_id
          where l.tenant_id = ${tenantId} and l.pipeline_id = ${pipelineId} and q.run_id is null and q.seq <= ${upTo}
          order by q.batch_id limit ${BATCHES_PER_DISCARD} for update of q skip locked))
-      returning batch_id, attempt, generation, version, import_id, job_id
+      returning batch_id, attempt, generation, version, import_id, job_id, kind
     ), item as (
       -- Ordinals that an earlier attempt finished keep their verdict.
       select t.*, e.n, e.payload, e.trace from taken t
         join lateral (
-          select n, payload, trace from onedata.events where batch_id = t.batch_id
+          select n, payload, trace from onedata.events where batch_id = t.batch_id and t.kind = 'capture'
           union all
-          select r.n, s.payload, s.trace from onedata.batch_refs r join onedata.events s on s.batch_id = r.src_batch_id and s.n = r.src_n where r.batch_id = t.batch_id
+          select r.n, coalesce(o.payload, s.payload), s.trace from onedata.batch_refs r join onedata.events s on s.batch_id = r.src_batch_id and s.n = r.src_n
+            left join onedata.events o on o.batch_id = r.batch_id and o.n = r.n where r.batch_id = t.batch_id
         ) e on not exists (
           select 1 from onedata.runs u where u.batch_id = t.batch_id and u.verdicts is not null and length(u.verdicts) > e.n and get_byte(u.verdicts, e.n) <> 0)
     ), letters as (
@@ -173,6 +175,7 @@ export async function listDeleting(sql: Sql): Promise<DeletingPipeline[]> {
 
 /**
  * Takes a deleted pipeline away when nothing waits or runs any more. Its events and dead letters stay until retention.
+ * Results of file sinks are results only when a finished file holds them: until then it stays, else nobody would know of them.
  * A capture that had read "running" just before the deletion may still commit: so nothing is removed for `graceSeconds`, nor while a transaction that
  * started before the grace ended is still writing.
  */
@@ -186,6 +189,12 @@ export async function removeDrained(sql: Sql, tenantId: TenantId, { name, graceS
                             and a.xact_start < p.state_changed_at + make_interval(secs => ${graceSeconds}))
        for update`;
     if (row === undefined) return false;
+    const waiting = await tx.unsafe(
+      `with ${FILE_PLACES} select 1 from ${unexportedOf("onedata.outputs", "onedata.runs")} where f.pipeline_id = $1::bigint limit 1`,
+      [String(row.id)],
+    );
+    if (waiting.length > 0) return false;
+    await tx`delete from onedata.lane_runs where lane_id in (select id from onedata.lanes where pipeline_id = ${row.id})`;
     await tx`delete from onedata.lanes where tenant_id = ${tenantId} and pipeline_id = ${row.id}`;
     await tx`delete from onedata.idempotency_keys where tenant_id = ${tenantId} and pipeline_id = ${row.id}`;
     await tx`delete from onedata.pipeline_stats where pipeline_id = ${row.id}`;

@@ -2,7 +2,7 @@
  * Connections: a named address and its encrypted secrets.
  * Invariant: no function here returns a secret but `connectionForRun`, whose answer goes only to services that ask for it.
  */
-import { OneDataError, type TenantId } from "@onedata/core";
+import { isJsonObject, type Json, type JsonObject, OneDataError, type TenantId } from "@onedata/core";
 import type { Sql, Transaction } from "../connection.ts";
 import { type Actor, recordChange } from "./audit.ts";
 import { pipelinesUsingConnection } from "./pipelines.ts";
@@ -31,19 +31,37 @@ const notFound = (name: string): OneDataError =>
   new OneDataError("connection.not_found", `no connection ${JSON.stringify(name)}; create it with PUT /v1/connections/${name}`);
 const placeOf = (tenantId: TenantId, name: string): string => `connection ${tenantId} ${name}`;
 
-/** A secret left out keeps its value, an empty one is removed. */
+export type ConnectionDraft = {
+  readonly name: string;
+  readonly kind: string;
+  /** JSON, without secrets. */
+  readonly config: string;
+  /** One left out keeps its value, an empty one is removed. */
+  readonly secrets: Readonly<Record<string, string>>;
+  readonly box: SecretBox;
+  /** Whom the secrets of a connection are for, given its config and secrets together; undefined where that cannot be told. */
+  readonly audienceOf: (kind: string, config: JsonObject) => string | undefined;
+};
+
+/** Throws `request.invalid` when a secret would be kept for another audience than it was given for: whoever changes an address must know the secret. */
 export async function putConnection(
   sql: Sql,
   tenantId: TenantId,
   actor: Actor,
-  { name, kind, config, secrets, box }: { name: string; kind: string; config: string; secrets: Readonly<Record<string, string>>; box: SecretBox },
+  { name, kind, config, secrets, box, audienceOf }: ConnectionDraft,
 ): Promise<ConnectionRow> {
   return sql.begin(async (tx) => {
     const [old] = await tx<
-      { secret: Uint8Array | null }[]
-    >`select secret from onedata.connections where tenant_id = ${tenantId} and name = ${name} for update`;
-    const kept = old?.secret == null ? {} : readSecrets(box, tenantId, name, old.secret);
-    const merged = Object.fromEntries(Object.entries({ ...kept, ...secrets }).filter(([, value]) => value !== ""));
+      { kind: string; config: string; secret: Uint8Array | null }[]
+    >`select kind, config::text as config, secret from onedata.connections where tenant_id = ${tenantId} and name = ${name} for update`;
+    const before = old?.secret == null ? {} : readSecrets(box, tenantId, name, old.secret);
+    const merged = Object.fromEntries(Object.entries({ ...before, ...secrets }).filter(([, value]) => value !== ""));
+    const kept = Object.keys(before).filter((secret) => !(secret in secrets));
+    if (old !== undefined && kept.length > 0) {
+      const audience = audienceOf(old.kind, { ...readObject(old.config), ...before });
+      if (old.kind !== kind || audience === undefined || audience !== audienceOf(kind, { ...readObject(config), ...merged }))
+        throw secretsKept(name, kept, { from: old.kind, to: kind });
+    }
     const sealed = Object.keys(merged).length === 0 ? null : box.seal(JSON.stringify(merged), placeOf(tenantId, name));
     await tx`
       insert into onedata.connections as c (tenant_id, name, kind, config, secret, secret_key_id, created_by)
@@ -56,6 +74,20 @@ export async function putConnection(
       detail: { kind, secrets: Object.keys(secrets).sort().join(" ") },
     });
     return getConnection(tx, tenantId, name);
+  });
+}
+
+function secretsKept(name: string, kept: readonly string[], { from, to }: { readonly from: string; readonly to: string }): OneDataError {
+  const violations = kept.map((secret) => ({
+    pointer: `/secrets/${secret}`,
+    code: "connection.secret_kept",
+    detail:
+      from === to
+        ? `${JSON.stringify(secret)} was given for another server or user, and is not kept for this one: send it again, or send "" to remove it`
+        : `${JSON.stringify(secret)} was given for a connection of kind ${from}, and is not kept for one of kind ${to}: send "" to remove it`,
+  }));
+  return new OneDataError("request.invalid", `connection ${JSON.stringify(name)}: ${violations.map(({ detail }) => detail).join("; ")}`, {
+    violations,
   });
 }
 
@@ -98,9 +130,13 @@ export async function connectionForRun(sql: Sql, tenantId: TenantId, name: strin
 }
 
 function readSecrets(box: SecretBox, tenantId: TenantId, name: string, sealed: Uint8Array): Record<string, string> {
-  const parsed: unknown = JSON.parse(box.open(sealed, placeOf(tenantId, name)));
-  if (typeof parsed !== "object" || parsed === null) return {};
-  return Object.fromEntries(Object.entries(parsed).flatMap(([key, value]) => (typeof value === "string" ? [[key, value]] : [])));
+  const secrets = readObject(box.open(sealed, placeOf(tenantId, name)));
+  return Object.fromEntries(Object.entries(secrets).flatMap(([key, value]) => (typeof value === "string" ? [[key, value]] : [])));
+}
+
+function readObject(text: string): JsonObject {
+  const value: Json = JSON.parse(text);
+  return isJsonObject(value) ? value : {};
 }
 
 /** The config's own text is kept, so its numbers stay as they are. */

@@ -1,6 +1,7 @@
 /** Dead letters and their groups, for reading. */
-import { type EventId, type TenantId, toBatchId } from "@onedata/core";
+import { type EventId, OneDataError, type TenantId, toBatchId } from "@onedata/core";
 import type { Sql } from "../connection.ts";
+import { type DeadLetterFilter, toConditions } from "./dead-letter-filter.ts";
 import { getPipeline } from "./pipelines.ts";
 
 export type DeadLetterRow = {
@@ -19,6 +20,10 @@ export type DeadLetterRow = {
   readonly createdAt: Date;
   readonly payload: string | undefined;
   readonly traceId: string | undefined;
+  /** That replays, replayed or discarded it. */
+  readonly jobId: bigint | undefined;
+  /** Why it was discarded. */
+  readonly reason: string | undefined;
 };
 
 export type DeadLetterGroupRow = {
@@ -31,9 +36,8 @@ export type DeadLetterGroupRow = {
 };
 
 export type DeadLetterPage = {
-  /** Empty = all of the tenant. */
-  readonly pipeline: string;
-  readonly fingerprint: string;
+  readonly filter: DeadLetterFilter;
+  /** Empty = any. */
   readonly state: string;
   readonly limit: number;
   readonly before: bigint | undefined;
@@ -45,19 +49,32 @@ const MAX_GROUPED = 100_000;
 
 /** Newest first. Throws `pipeline.not_found` for another tenant's pipeline. */
 export async function listDeadLetters(sql: Sql, tenantId: TenantId, page: DeadLetterPage): Promise<DeadLetterRow[]> {
-  const pipelineId = page.pipeline === "" ? undefined : (await getPipeline(sql, tenantId, page.pipeline)).id;
+  const { pipeline = "" } = page.filter;
+  const pipelineId = pipeline === "" ? undefined : (await getPipeline(sql, tenantId, pipeline)).id;
   const rows = await sql<DeadLetterRecord[]>`
-    select d.*, coalesce(p.name, '') as pipeline, encode(d.trace_id, 'hex') as trace, onedata.time_of(d.id) as created_at, r.src_batch_id, r.src_n
-      from onedata.dead_letters d
-      left join onedata.pipelines p on p.id = d.pipeline_id
-      left join onedata.batch_refs r on r.batch_id = d.batch_id and r.n = d.n
+    ${selectLetters(sql)}
      where d.tenant_id = ${tenantId} and d.id < ${page.before ?? 9223372036854775807n}
        ${pipelineId === undefined ? sql`` : sql`and d.pipeline_id = ${pipelineId}`}
-       ${page.fingerprint === "" ? sql`` : sql`and d.fingerprint = ${page.fingerprint}`}
+       ${toConditions(sql, tenantId, page.filter)}
        ${page.state === "" ? sql`` : sql`and d.state = ${page.state}`}
      order by d.id desc limit ${page.limit}`;
   return rows.map(toRow);
 }
+
+export async function getDeadLetter(sql: Sql, tenantId: TenantId, id: bigint): Promise<DeadLetterRow> {
+  const [row] = await sql<DeadLetterRecord[]>`${selectLetters(sql)} where d.tenant_id = ${tenantId} and d.id = ${id}`;
+  if (row === undefined) throw new OneDataError("deadletter.not_found", "no dead letter with this id");
+  return toRow(row);
+}
+
+/** A replay's letter names the event that was replayed. */
+const selectLetters = (sql: Sql) => sql`
+  select d.*, coalesce(p.name, '') as pipeline, encode(d.trace_id, 'hex') as trace, onedata.time_of(d.id) as created_at, r.src_batch_id, r.src_n,
+         case when d.state = 'discarded' then j.spec->>'reason' end as reason
+    from onedata.dead_letters d
+    left join onedata.pipelines p on p.id = d.pipeline_id and p.tenant_id = d.tenant_id
+    left join lateral (select x.src_batch_id, x.src_n from onedata.batch_refs x where x.batch_id = d.batch_id and x.n = d.n offset 0) r on true
+    left join onedata.jobs j on j.id = d.job_id and j.tenant_id = d.tenant_id`;
 
 /** Open ones by pipeline and fingerprint, largest first. */
 export async function groupDeadLetters(sql: Sql, tenantId: TenantId, { pipeline }: { pipeline: string }): Promise<DeadLetterGroupRow[]> {
@@ -75,7 +92,7 @@ export async function groupDeadLetters(sql: Sql, tenantId: TenantId, { pipeline 
            onedata.time_of(d.id) as created_at, r.src_batch_id, r.src_n
       from grouped g join onedata.dead_letters d on d.id = g.last_id
       left join onedata.pipelines p on p.id = d.pipeline_id
-      left join onedata.batch_refs r on r.batch_id = d.batch_id and r.n = d.n
+      left join lateral (select x.src_batch_id, x.src_n from onedata.batch_refs x where x.batch_id = d.batch_id and x.n = d.n offset 0) r on true
      order by g.count desc, g.last_id desc`;
   return rows.map((row) => {
     const example = toRow(row);
@@ -108,6 +125,8 @@ type DeadLetterRecord = {
   first_seen_at?: Date;
   payload: string | null;
   trace: string | null;
+  job_id: bigint | null;
+  reason?: string | null;
 };
 
 const toRow = (row: DeadLetterRecord): DeadLetterRow => ({
@@ -124,4 +143,6 @@ const toRow = (row: DeadLetterRecord): DeadLetterRow => ({
   createdAt: row.created_at,
   payload: row.payload ?? undefined,
   traceId: row.trace ?? undefined,
+  jobId: row.state === "open" ? undefined : (row.job_id ?? undefined),
+  reason: row.reason ?? undefined,
 });

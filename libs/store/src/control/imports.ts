@@ -1,10 +1,12 @@
 /** Imports as people read them, and their cancellation. Receiving one is the gateway's business. */
-import { OneDataError, type TenantId } from "@onedata/core";
+import { OneDataError, type TenantId, toPipelineId } from "@onedata/core";
 import type { Sql, Transaction } from "../connection.ts";
+import { restartImportWindow } from "../self-pause.ts";
+import { unparkImport } from "../stopped-imports.ts";
 import { type Actor, recordChange } from "./audit.ts";
 import { getPipeline } from "./pipelines.ts";
 
-export type ImportState = "receiving" | "interrupted" | "processing" | "done" | "cancelled" | "failed";
+export type ImportState = "receiving" | "interrupted" | "processing" | "stopped" | "done" | "cancelled" | "failed";
 
 export type ImportProgress = {
   readonly id: bigint;
@@ -61,6 +63,22 @@ export async function cancelImport(sql: Sql, tenantId: TenantId, actor: Actor, i
   });
 }
 
+/** Goes on with an import that stopped itself; what waits of it runs again, and its deaths are counted anew. Resuming one that runs changes nothing. */
+export async function resumeImport(sql: Sql, tenantId: TenantId, actor: Actor, id: bigint): Promise<ImportProgress> {
+  return sql.begin(async (tx) => {
+    const [row] = await tx<{ pipeline_id: bigint; is_stopped: boolean }[]>`
+      select pipeline_id, stopped_at is not null as is_stopped from onedata.imports where tenant_id = ${tenantId} and id = ${id} for update`;
+    if (row === undefined) throw notFound();
+    if (row.is_stopped) {
+      await tx`update onedata.imports set stopped_at = null, stop_reason = null, updated_at = now() where tenant_id = ${tenantId} and id = ${id}`;
+      await restartImportWindow(tx, id);
+      await recordChange(tx, tenantId, actor, { action: "ResumeImport", subject: `imports/${id}` });
+    }
+    await unparkImport(tx, tenantId, { pipelineId: toPipelineId(row.pipeline_id), importId: id });
+    return getImportProgress(tx, tenantId, id);
+  });
+}
+
 /** Pages of rejected lines in order, until there are no more. */
 export async function* listRejects(sql: Sql, tenantId: TenantId, id: bigint, signal?: AbortSignal): AsyncGenerator<RejectRow> {
   const found = await getImportProgress(sql, tenantId, id);
@@ -93,7 +111,7 @@ async function selectImports(
       ? sql`i.id = ${which.id}`
       : sql`i.id < ${which.before ?? 9223372036854775807n} ${which.pipelineId === undefined ? sql`` : sql`and i.pipeline_id = ${which.pipelineId}`}`;
   const rows = await sql<ImportRecord[]>`
-    select i.id, coalesce(p.name, '') as pipeline, i.state, i.reason, i.accepted, i.rejected, i.source_bytes, i.source_lines, i.created_at, i.finished_at,
+    select i.id, coalesce(p.name, '') as pipeline, i.state, coalesce(i.stop_reason, i.reason) as reason, i.stopped_at is not null as is_stopped, i.accepted, i.rejected, i.source_bytes, i.source_lines, i.created_at, i.finished_at,
            p.state as pipeline_state, p.reason as pipeline_reason, p.state_changed_by, p.state_changed_at,
            coalesce(t.delivered, 0)::bigint as delivered, coalesce(t.filtered, 0)::bigint as filtered, coalesce(t.dead, 0)::bigint as dead
       from onedata.imports i
@@ -122,6 +140,7 @@ async function selectImports(
 }
 
 function toState(row: ImportRecord): ImportState {
+  if (row.is_stopped && (row.state === "received" || row.state === "receiving")) return "stopped";
   if (row.state !== "received") return row.state;
   return row.delivered + row.filtered + row.dead >= row.accepted ? "done" : "processing";
 }
@@ -131,6 +150,7 @@ type ImportRecord = {
   pipeline: string;
   state: "receiving" | "received" | "interrupted" | "failed" | "cancelled";
   reason: string | null;
+  is_stopped: boolean;
   accepted: bigint;
   rejected: bigint;
   source_bytes: bigint;

@@ -5,8 +5,9 @@
  */
 import { type EventId, OneDataError, type TenantId, toBatchId } from "@onedata/core";
 import type { Sql } from "../connection.ts";
-import { getPipeline, getVersion } from "./pipelines.ts";
+import { getPipeline } from "./pipelines.ts";
 import { toArray } from "./sql-array.ts";
+import { getVersion } from "./versions.ts";
 
 export const OUTPUTS_SINK = "onedata.outputs";
 

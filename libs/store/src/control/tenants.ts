@@ -2,6 +2,7 @@
 import { OneDataError, type TenantId, toTenantId } from "@onedata/core";
 import { type Sql, sqlStateOf, type Transaction } from "../connection.ts";
 import { insertClient } from "../gateway/principals.ts";
+import { type RetentionDays, readRetention } from "../retention/policy.ts";
 import { type Actor, recordChange } from "./audit.ts";
 import { hashSecret, makeClientId, makeClientSecret } from "./client-secret.ts";
 
@@ -13,6 +14,8 @@ export type TenantRow = {
   readonly limits: TenantLimits;
   readonly variables: Readonly<Record<string, string>>;
   readonly createdAt: Date;
+  /** What the tenant chose; 0 = the operator's maximum. */
+  readonly retention: RetentionDays;
 };
 export type ClientRow = { readonly clientId: string; readonly name: string; readonly scopes: readonly string[]; readonly createdAt: Date };
 export type NewClient = { readonly clientId: string; readonly clientSecret: string; readonly scopes: readonly string[] };
@@ -43,7 +46,14 @@ export async function getTenant(sql: Sql | Transaction, tenantId: TenantId): Pro
     { id: bigint; name: string; limits: Record<string, unknown>; created_at: Date }[]
   >`select id, name, limits, created_at from onedata.tenants where id = ${tenantId}`;
   if (row === undefined) throw new OneDataError("tenant.not_found", "no such tenant");
-  return { id: tenantId, name: row.name, limits: toLimits(row.limits), variables: await readVariables(sql, tenantId), createdAt: row.created_at };
+  return {
+    id: tenantId,
+    name: row.name,
+    limits: toLimits(row.limits),
+    variables: await readVariables(sql, tenantId),
+    createdAt: row.created_at,
+    retention: await readRetention(sql, tenantId),
+  };
 }
 
 /** For operators, who name other tenants. Throws `tenant.not_found`. */
@@ -57,6 +67,16 @@ export async function setLimits(sql: Sql, tenantId: TenantId, actor: Actor, limi
   return sql.begin(async (tx) => {
     await tx`update onedata.tenants set limits = ${JSON.stringify(limits)}::text::jsonb where id = ${tenantId}`;
     await recordChange(tx, tenantId, actor, { action: "SetLimits", subject: "tenant/limits", detail: { ...limits } });
+    return getTenant(tx, tenantId);
+  });
+}
+
+/** Less than before takes effect with the next round of retention, and cannot be undone then. */
+export async function setRetention(sql: Sql, tenantId: TenantId, actor: Actor, retention: RetentionDays): Promise<TenantRow> {
+  return sql.begin(async (tx) => {
+    const { eventsDays, deadLettersDays } = retention;
+    await tx`update onedata.tenants set retention = ${JSON.stringify({ eventsDays, deadLettersDays })}::text::jsonb where id = ${tenantId}`;
+    await recordChange(tx, tenantId, actor, { action: "SetRetention", subject: "tenant/retention", detail: { eventsDays, deadLettersDays } });
     return getTenant(tx, tenantId);
   });
 }

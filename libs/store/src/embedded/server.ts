@@ -4,7 +4,8 @@
  * Duty: initdb once, start, adopt a server that outlived us, stop. Non-duty: databases, tables, migrations.
  * Invariants:
  * 1. The server is started by pg_ctl, which gives it a session of its own: Ctrl-C reaches us and not it, so a drain can still commit.
- * 2. After `kill -9` of our process the server lives on and holds its port; the next open adopts it by `postmaster.pid` and the kept password.
+ * 2. After `kill -9` of our process the server lives on and holds its port, unless it is guarded (guard.ts); the next open adopts it by `postmaster.pid` and the
+ *    kept password.
  * 3. Only 127.0.0.1 listens, with scram; the password lies beside the data with mode 0600.
  */
 import { execFile, spawnSync } from "node:child_process";
@@ -28,6 +29,12 @@ export type EmbeddedPostgresOptions = {
   readonly durable?: boolean;
   readonly maxConnections?: number;
   readonly settings?: Readonly<Record<string, string>>;
+  /** How long the server may take until it answers, e.g. while it recovers from an archive. */
+  readonly startTimeoutSeconds?: number;
+  /** How often a start that failed is tried again, on another port; default 5. */
+  readonly attempts?: number;
+  /** Refuses to begin with an empty database where there is none: a data folder that is gone is restored, not made anew. */
+  readonly mustExist?: boolean;
   /** Told where the data really lies when `dataDir` cannot be reached by the server's OS user. */
   readonly log?: (message: string) => void;
 };
@@ -50,11 +57,15 @@ const START_TIMEOUT_SECONDS = 60;
 export async function openEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   const user = chooseOsUser();
   const binaries = reachableBinaries(user);
-  const dataDir = reachableDataDir(resolve(options.dataDir), user, options.log ?? (() => undefined));
+  const dataDir = locateDataDir(options.dataDir, options.log);
   const cluster = join(dataDir, "pg");
   const password = readOrMakePassword(dataDir);
 
-  if (!existsSync(join(cluster, "PG_VERSION"))) await initialise(binaries, cluster, password, user);
+  if (!existsSync(join(cluster, "PG_VERSION"))) {
+    if (options.mustExist === true)
+      throw new OneDataError("config.problems", `${cluster} holds no database any more: stop OneData, and bring it back with \`onedata restore\``);
+    await initialise(binaries, cluster, password, user);
+  }
   const url = (port: number): string => `postgres://postgres:${password}@127.0.0.1:${port}/postgres`;
   const stop = async (): Promise<void> => {
     if (readPostmaster(cluster) === undefined) return;
@@ -72,9 +83,10 @@ export async function openEmbeddedPostgres(options: EmbeddedPostgresOptions): Pr
   const running = readPostmaster(cluster);
   if (running !== undefined && (await answers(url(running.port)))) return handle(running.port, true);
 
+  const timeoutSeconds = String(options.startTimeoutSeconds ?? START_TIMEOUT_SECONDS);
   let lastError: unknown;
   // A free port can be taken between the look and the start, and a server that is just stopping frees its own late: hence a few tries.
-  for (let attempt = 0; attempt < 5; attempt++) {
+  for (let attempt = 0; attempt < (options.attempts ?? 5); attempt++) {
     const port = await choosePort(options.port ?? 0, dataDir);
     const settings = {
       port,
@@ -83,13 +95,11 @@ export async function openEmbeddedPostgres(options: EmbeddedPostgresOptions): Pr
       ...(options.settings === undefined ? {} : { extra: options.settings }),
     };
     writeOwned(join(cluster, "onedata.conf"), toPostgresConf(settings), user);
+    // There from the start, so that a running server finds it when it reads its settings again.
+    if (!existsSync(join(cluster, "archive.conf"))) writeOwned(join(cluster, "archive.conf"), "# `onedata backup` writes here.\n", user);
     removeZombiesPidFile(cluster);
     try {
-      await run(
-        join(binaries, "bin/pg_ctl"),
-        ["-D", cluster, "-l", join(cluster, "server.log"), "-w", "-t", String(START_TIMEOUT_SECONDS), "start"],
-        asUser(user),
-      );
+      await run(join(binaries, "bin/pg_ctl"), ["-D", cluster, "-l", join(cluster, "server.log"), "-w", "-t", timeoutSeconds, "start"], asUser(user));
       writeFileSync(join(dataDir, "port"), String(port));
       return handle(port, false);
     } catch (error) {
@@ -101,6 +111,10 @@ export async function openEmbeddedPostgres(options: EmbeddedPostgresOptions): Pr
   }
   throw new OneDataError("config.problems", `the embedded Postgres did not start in ${cluster}:\n${logTail(cluster)}`, { cause: lastError });
 }
+
+/** Where the data really lies: `dataDir`, or another folder when the server's OS user cannot reach that. */
+export const locateDataDir = (dataDir: string, log: (message: string) => void = () => undefined): string =>
+  reachableDataDir(resolve(dataDir), chooseOsUser(), log);
 
 async function initialise(binaries: string, cluster: string, password: string, user: OsUser | undefined): Promise<void> {
   const passwordFile = join(dirname(cluster), `.initdb-${process.pid}`);
@@ -151,7 +165,8 @@ function readPostmaster(cluster: string): { pid: number; port: number } | undefi
   }
 }
 
-function isRunning(pid: number): boolean {
+/** A zombie does not count. */
+export function isRunning(pid: number): boolean {
   try {
     process.kill(pid, 0);
   } catch (error) {
@@ -185,7 +200,7 @@ function removeZombiesPidFile(cluster: string): void {
 /** Whether a server with our password answers; a foreign process on a recycled pid or port does not. Waits out a server that is starting. */
 async function answers(url: string): Promise<boolean> {
   for (let attempt = 0; attempt < 20; attempt++) {
-    const sql = postgres(url, { max: 1, connect_timeout: 5, onnotice: () => undefined });
+    const sql = postgres(url, { max: 1, connect_timeout: 5, fetch_types: false, onnotice: () => undefined });
     try {
       await sql`select 1`;
       return true;
@@ -218,7 +233,7 @@ function freePort(port: number): Promise<number | undefined> {
 }
 
 /** The package's own folder, or a copy in the temp folder when the server's user cannot reach it (a checkout under a 0700 home). */
-function reachableBinaries(user: OsUser | undefined): string {
+export function reachableBinaries(user: OsUser | undefined): string {
   const native = realpathSync(findBinaries());
   if (reachable(join(native, "bin/postgres"), user)) return native;
   const copy = join(tmpdir(), `onedata-postgres-${createHash("sha256").update(native).digest("hex").slice(0, 12)}`);
@@ -272,7 +287,7 @@ function writeOwned(file: string, text: string, user: OsUser | undefined): void 
   if (user !== undefined) chownSync(file, user.uid, user.gid);
 }
 
-function logTail(cluster: string): string {
+export function logTail(cluster: string): string {
   try {
     return readFileSync(join(cluster, "server.log"), "utf8").split("\n").slice(-20).join("\n");
   } catch {

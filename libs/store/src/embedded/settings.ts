@@ -18,6 +18,9 @@ export function toPostgresConf({ port, durable, maxConnections, extra = {} }: Se
     effective_cache_size: "1GB",
     jit: "off", // compiling a 200-line claim takes longer than running it
     wal_level: "replica",
+    // On from the start, so that the first `onedata backup` needs no restart: its archive.conf, included below, brings the real command.
+    archive_mode: durable ? "on" : "off",
+    archive_command: "true",
     wal_compression: "on",
     max_wal_size: "2GB",
     min_wal_size: "256MB",
@@ -38,5 +41,5 @@ export function toPostgresConf({ port, durable, maxConnections, extra = {} }: Se
   };
   return `# Written at every start.\n${Object.entries(settings)
     .map(([name, value]) => `${name} = '${value.replaceAll("'", "''")}'`)
-    .join("\n")}\n`;
+    .join("\n")}\ninclude_if_exists = 'archive.conf'\n`;
 }

@@ -70,7 +70,7 @@ describe("openGrpcServer", () => {
     );
     await using transport = createGrpcTransport(`ipv4:${hosts.map(({ port }) => `127.0.0.1:${port}`).join(",")}`);
     const client = createClient(TransformServiceDefinition, transport, options);
-    await expect.poll(async () => (await client.apply({}), Math.min(...served)), { timeout: 5_000, interval: 5 }).toBeGreaterThan(5);
+    await expect.poll(async () => (await client.apply({}), Math.min(...served)), { timeout: 20_000, interval: 5 }).toBeGreaterThan(5);
     for (const host of hosts) await host[Symbol.asyncDispose]();
   });
 
@@ -136,6 +136,6 @@ describe("openGrpcServer", () => {
         () => "ok",
         (error: unknown) => OneDataError.from(error).code,
       );
-    await expect.poll(code, { timeout: 5_000, interval: 10 }).toBe("service.unavailable");
+    await expect.poll(code, { timeout: 20_000, interval: 10 }).toBe("service.unavailable");
   });
 });

@@ -3,9 +3,8 @@
  * Stopping: health says not serving, no new calls are taken, calls in flight may finish within the grace period, then they are cut.
  */
 import { type ChannelOptions, ServerCredentials, status } from "@grpc/grpc-js";
-import { OneDataError } from "@onedata/core";
+import { OneDataError, raceSignal } from "@onedata/core";
 import { type CallContext, createServer, type Metadata as GrpcMetadata, type Server, ServerError } from "nice-grpc";
-import { raceSignal } from "../../rpc/deadline.ts";
 import type { Metadata } from "../../rpc/metadata.ts";
 import { encodeProblem, PROBLEM_TRAILER } from "../../rpc/problem.ts";
 import { type IncomingCall, MAX_MESSAGE_BYTES, type MethodTable, type ServedMethod } from "../../rpc/transport.ts";

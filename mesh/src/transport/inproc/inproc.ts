@@ -4,8 +4,8 @@
  * Invariants: a call to a name that nobody serves fails `service.unavailable`; calls in flight when the server goes away fail `service.lost`.
  */
 import { setMaxListeners } from "node:events";
-import { OneDataError } from "@onedata/core";
-import { raceSignal, untilAborted } from "../../rpc/deadline.ts";
+import { OneDataError, raceSignal } from "@onedata/core";
+import { untilAborted } from "../../rpc/deadline.ts";
 import type { MethodTable, ServedMethod, Transport, TransportCall } from "../../rpc/transport.ts";
 
 type Served = { readonly table: MethodTable; readonly gone: AbortController };

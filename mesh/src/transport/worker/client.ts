@@ -7,8 +7,8 @@
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 import { MessageChannel, Worker } from "node:worker_threads";
-import { OneDataError } from "@onedata/core";
-import { raceSignal, untilAborted } from "../../rpc/deadline.ts";
+import { OneDataError, raceSignal } from "@onedata/core";
+import { untilAborted } from "../../rpc/deadline.ts";
 import { decodeProblem } from "../../rpc/problem.ts";
 import type { ServedMethod, Transport, TransportCall } from "../../rpc/transport.ts";
 import { createInbox, type Inbox } from "./demand.ts";
@@ -27,6 +27,8 @@ export type WorkerOptions = {
 
 type Running = {
   readonly worker: Worker;
+  /** Lets it end by itself for a moment: it may have something left to send. */
+  stop(): Promise<void>;
   post(message: ToServer): void;
   postBody(message: ToServer & { readonly body: Uint8Array }): void;
   readonly calls: Map<number, { readonly inbox: Inbox; readonly pulled: () => void }>;
@@ -52,9 +54,16 @@ export function createWorkerTransport(options: WorkerOptions): Transport {
     const calls: Running["calls"] = new Map();
     let ready = false;
     let cause: unknown;
+    const exited = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
     const started: Running = {
       worker,
       calls,
+      async stop() {
+        own.close();
+        const timer = setTimeout(() => void worker.terminate(), STOP_MS);
+        await exited;
+        clearTimeout(timer);
+      },
       post: (message) => own.postMessage(message),
       postBody: (message) => own.postMessage(message, transferOf(message.body)),
     };
@@ -148,7 +157,7 @@ export function createWorkerTransport(options: WorkerOptions): Transport {
     clientStream: (path, requests, options) => raceSignal(single(call("client_stream", path, EMPTY, requests, options), path), options.signal),
     async [Symbol.asyncDispose]() {
       closed = true;
-      await running?.worker.terminate();
+      await running?.stop();
     },
   };
 }
@@ -164,5 +173,8 @@ function startFromSource(module: URL): string {
   const failed = "(error) => setImmediate(() => { throw error; })";
   return `import(${JSON.stringify(tsx.href)}).then(({ register }) => { register(); return import(${JSON.stringify(module.href)}); }).catch(${failed});`;
 }
+
+/** How long a worker may take to end once its port has closed. */
+const STOP_MS = 2_000;
 
 const EMPTY = new Uint8Array(0);

@@ -14,7 +14,7 @@ function createMortalHost(): ServiceHost {
     async apply({ runId }) {
       // In a worker this ends the thread alone.
       if (runId === "die") process.exit(1);
-      const untilMs = performance.now() + 500;
+      const untilMs = performance.now() + 2_000;
       while (runId === "busy" && performance.now() < untilMs);
       const kept: number[][] = [];
       while (runId === "greedy") kept.push(new Array<number>(100_000).fill(1.5));

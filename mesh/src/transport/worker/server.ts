@@ -1,7 +1,6 @@
 /** The serving side, inside the worker: answers the calls that come over its port from a method table. */
 import { workerData } from "node:worker_threads";
-import { OneDataError } from "@onedata/core";
-import { raceSignal } from "../../rpc/deadline.ts";
+import { OneDataError, raceSignal } from "@onedata/core";
 import { encodeProblem } from "../../rpc/problem.ts";
 import type { IncomingCall, MethodTable } from "../../rpc/transport.ts";
 import { createDemand, createInbox, type Demand, type Inbox } from "./demand.ts";

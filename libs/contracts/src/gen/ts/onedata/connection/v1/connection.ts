@@ -16,7 +16,7 @@ export interface PutConnectionRequest {
   config:
     | { [key: string]: unknown }
     | undefined;
-  /** Kept encrypted, never shown again; a name left out keeps its value. */
+  /** Kept encrypted, never shown again. A name left out keeps its value, an empty one is removed; where server, user or kind change, all are sent again. */
   secrets: { [key: string]: string };
 }
 

@@ -4,6 +4,7 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Timestamp } from "../../../google/protobuf/timestamp.ts";
+import { Job } from "../../job/v1/job.ts";
 
 /** A page. */
 export interface ListDeadLettersRequest {
@@ -17,6 +18,20 @@ export interface ListDeadLettersRequest {
   pageSize: number;
   /** From the previous page. */
   pageToken: string;
+  /** Only with this code. */
+  code: string;
+  /** Only of this step. */
+  step: string;
+  /** Only of this sink. */
+  sink: string;
+  /** Only of this version. */
+  version: number;
+  /** Died at or after. */
+  since:
+    | Date
+    | undefined;
+  /** Died before. */
+  until: Date | undefined;
 }
 
 /** A page. */
@@ -57,6 +72,10 @@ export interface DeadLetter {
   payload: string;
   /** W3C trace id. */
   traceId: string;
+  /** Job that replays, replayed or discarded it. */
+  job: string;
+  /** Why it was discarded. */
+  reason: string;
 }
 
 /** Which. */
@@ -97,8 +116,126 @@ export interface DeadLetterGroup {
   example: DeadLetter | undefined;
 }
 
+/** Which. */
+export interface GetDeadLetterRequest {
+  /** Public id. */
+  deadLetter: string;
+}
+
+/** Open dead letters that meet every condition given. */
+export interface DeadLetterFilter {
+  /** Of this pipeline. */
+  pipeline: string;
+  /** Of this cause. */
+  fingerprint: string;
+  /** With this code. */
+  code: string;
+  /** Of this step. */
+  step: string;
+  /** Of this sink. */
+  sink: string;
+  /** Of this version. */
+  version: number;
+  /** Died at or after. */
+  since:
+    | Date
+    | undefined;
+  /** Died before. */
+  until:
+    | Date
+    | undefined;
+  /** Exactly these, by public id. */
+  ids: string[];
+}
+
+/** Which, and how. */
+export interface ReplayDeadLettersRequest {
+  /** At least one condition. */
+  filter:
+    | DeadLetterFilter
+    | undefined;
+  /** 0 is the active one when each event runs. */
+  version: number;
+  /** Most events per second; 0 is no limit. */
+  eventsPerSecond: number;
+  /** For people. */
+  reason: string;
+  /** Counts only: the answer is a job that was not stored. */
+  dryRun: boolean;
+}
+
+/** Which, and why. */
+export interface DiscardDeadLettersRequest {
+  /** At least one condition. */
+  filter:
+    | DeadLetterFilter
+    | undefined;
+  /** For people. */
+  reason: string;
+  /** Counts only: the answer is a job that was not stored. */
+  dryRun: boolean;
+}
+
+/** Which, with what. */
+export interface PreviewDeadLettersRequest {
+  /** At least one condition; all of one pipeline. */
+  filter:
+    | DeadLetterFilter
+    | undefined;
+  /** A spec as text; empty takes the version. */
+  document: string;
+  /** 0 is the active one. */
+  version: number;
+  /** At most this many of them; 0 is 100. */
+  limit: number;
+}
+
+/** What would become of them. */
+export interface PreviewDeadLettersResponse {
+  /** Open dead letters that meet the filter. */
+  matching: number;
+  /** Of those tried: delivered. */
+  delivered: number;
+  /** Of those tried: filtered. */
+  filtered: number;
+  /** Of those tried: dead again. */
+  dead: number;
+  /** Of those tried: not decided, since a step writes or its service is down. */
+  skipped: number;
+  /** Some of each kind. */
+  examples: DeadLetterPreview[];
+}
+
+/** What would become of one. */
+export interface DeadLetterPreview {
+  /** Id of the event. */
+  event: string;
+  /** delivered, filtered, dead or skipped. */
+  verdict: string;
+  /** The event's payload. */
+  input: string;
+  /** What the sinks would get. */
+  outputs: string[];
+  /** Code if it dies again. */
+  code: string;
+  /** Why it dies again, or was skipped. */
+  message: string;
+}
+
 function createBaseListDeadLettersRequest(): ListDeadLettersRequest {
-  return { pipeline: "", fingerprint: "", state: "", pageSize: 0, pageToken: "" };
+  return {
+    pipeline: "",
+    fingerprint: "",
+    state: "",
+    pageSize: 0,
+    pageToken: "",
+    code: "",
+    step: "",
+    sink: "",
+    version: 0,
+    since: undefined,
+    until: undefined,
+  };
 }
 
 export const ListDeadLettersRequest: MessageFns<
@@ -122,6 +259,24 @@ export const ListDeadLettersRequest: MessageFns<
     }
     if (message.pageToken !== "") {
       writer.uint32(42).string(message.pageToken);
+    }
+    if (message.code !== "") {
+      writer.uint32(50).string(message.code);
+    }
+    if (message.step !== "") {
+      writer.uint32(58).string(message.step);
+    }
+    if (message.sink !== "") {
+      writer.uint32(66).string(message.sink);
+    }
+    if (message.version !== 0) {
+      writer.uint32(72).uint32(message.version);
+    }
+    if (message.since !== undefined) {
+      Timestamp.encode(toTimestamp(message.since), writer.uint32(82).fork()).join();
+    }
+    if (message.until !== undefined) {
+      Timestamp.encode(toTimestamp(message.until), writer.uint32(90).fork()).join();
     }
     return writer;
   },
@@ -179,6 +334,54 @@ export const ListDeadLettersRequest: MessageFns<
             message.pageToken = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.step = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.sink = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.version = reader.uint32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.since = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.until = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -201,6 +404,12 @@ export const ListDeadLettersRequest: MessageFns<
     message.state = object.state ?? "";
     message.pageSize = object.pageSize ?? 0;
     message.pageToken = object.pageToken ?? "";
+    message.code = object.code ?? "";
+    message.step = object.step ?? "";
+    message.sink = object.sink ?? "";
+    message.version = object.version ?? 0;
+    message.since = object.since ?? undefined;
+    message.until = object.until ?? undefined;
     return message;
   },
 };
@@ -292,6 +501,8 @@ function createBaseDeadLetter(): DeadLetter {
     createdAt: undefined,
     payload: "",
     traceId: "",
+    job: "",
+    reason: "",
   };
 }
 
@@ -337,6 +548,12 @@ export const DeadLetter: MessageFns<DeadLetter, "onedata.deadletter.v1.DeadLette
     }
     if (message.traceId !== "") {
       writer.uint32(106).string(message.traceId);
+    }
+    if (message.job !== "") {
+      writer.uint32(114).string(message.job);
+    }
+    if (message.reason !== "") {
+      writer.uint32(122).string(message.reason);
     }
     return writer;
   },
@@ -458,6 +675,22 @@ export const DeadLetter: MessageFns<DeadLetter, "onedata.deadletter.v1.DeadLette
             message.traceId = reader.string();
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.job = reader.string();
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -488,6 +721,8 @@ export const DeadLetter: MessageFns<DeadLetter, "onedata.deadletter.v1.DeadLette
     message.createdAt = object.createdAt ?? undefined;
     message.payload = object.payload ?? "";
     message.traceId = object.traceId ?? "";
+    message.job = object.job ?? "";
+    message.reason = object.reason ?? "";
     return message;
   },
 };
@@ -777,6 +1012,757 @@ export const DeadLetterGroup: MessageFns<DeadLetterGroup, "onedata.deadletter.v1
   },
 };
 
+function createBaseGetDeadLetterRequest(): GetDeadLetterRequest {
+  return { deadLetter: "" };
+}
+
+export const GetDeadLetterRequest: MessageFns<GetDeadLetterRequest, "onedata.deadletter.v1.GetDeadLetterRequest"> = {
+  $type: "onedata.deadletter.v1.GetDeadLetterRequest" as const,
+
+  encode(message: GetDeadLetterRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.deadLetter !== "") {
+      writer.uint32(10).string(message.deadLetter);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetDeadLetterRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetDeadLetterRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.deadLetter = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<GetDeadLetterRequest>): GetDeadLetterRequest {
+    return GetDeadLetterRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetDeadLetterRequest>): GetDeadLetterRequest {
+    const message = createBaseGetDeadLetterRequest();
+    message.deadLetter = object.deadLetter ?? "";
+    return message;
+  },
+};
+
+function createBaseDeadLetterFilter(): DeadLetterFilter {
+  return {
+    pipeline: "",
+    fingerprint: "",
+    code: "",
+    step: "",
+    sink: "",
+    version: 0,
+    since: undefined,
+    until: undefined,
+    ids: [],
+  };
+}
+
+export const DeadLetterFilter: MessageFns<DeadLetterFilter, "onedata.deadletter.v1.DeadLetterFilter"> = {
+  $type: "onedata.deadletter.v1.DeadLetterFilter" as const,
+
+  encode(message: DeadLetterFilter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pipeline !== "") {
+      writer.uint32(10).string(message.pipeline);
+    }
+    if (message.fingerprint !== "") {
+      writer.uint32(18).string(message.fingerprint);
+    }
+    if (message.code !== "") {
+      writer.uint32(26).string(message.code);
+    }
+    if (message.step !== "") {
+      writer.uint32(34).string(message.step);
+    }
+    if (message.sink !== "") {
+      writer.uint32(42).string(message.sink);
+    }
+    if (message.version !== 0) {
+      writer.uint32(48).uint32(message.version);
+    }
+    if (message.since !== undefined) {
+      Timestamp.encode(toTimestamp(message.since), writer.uint32(58).fork()).join();
+    }
+    if (message.until !== undefined) {
+      Timestamp.encode(toTimestamp(message.until), writer.uint32(66).fork()).join();
+    }
+    for (const v of message.ids) {
+      writer.uint32(74).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeadLetterFilter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeadLetterFilter();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pipeline = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.fingerprint = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.step = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.sink = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.version = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.since = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.until = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.ids.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DeadLetterFilter>): DeadLetterFilter {
+    return DeadLetterFilter.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DeadLetterFilter>): DeadLetterFilter {
+    const message = createBaseDeadLetterFilter();
+    message.pipeline = object.pipeline ?? "";
+    message.fingerprint = object.fingerprint ?? "";
+    message.code = object.code ?? "";
+    message.step = object.step ?? "";
+    message.sink = object.sink ?? "";
+    message.version = object.version ?? 0;
+    message.since = object.since ?? undefined;
+    message.until = object.until ?? undefined;
+    message.ids = object.ids?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseReplayDeadLettersRequest(): ReplayDeadLettersRequest {
+  return { filter: undefined, version: 0, eventsPerSecond: 0, reason: "", dryRun: false };
+}
+
+export const ReplayDeadLettersRequest: MessageFns<
+  ReplayDeadLettersRequest,
+  "onedata.deadletter.v1.ReplayDeadLettersRequest"
+> = {
+  $type: "onedata.deadletter.v1.ReplayDeadLettersRequest" as const,
+
+  encode(message: ReplayDeadLettersRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.filter !== undefined) {
+      DeadLetterFilter.encode(message.filter, writer.uint32(10).fork()).join();
+    }
+    if (message.version !== 0) {
+      writer.uint32(16).uint32(message.version);
+    }
+    if (message.eventsPerSecond !== 0) {
+      writer.uint32(24).uint32(message.eventsPerSecond);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(40).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReplayDeadLettersRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReplayDeadLettersRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.filter = DeadLetterFilter.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.version = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.eventsPerSecond = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReplayDeadLettersRequest>): ReplayDeadLettersRequest {
+    return ReplayDeadLettersRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReplayDeadLettersRequest>): ReplayDeadLettersRequest {
+    const message = createBaseReplayDeadLettersRequest();
+    message.filter = (object.filter !== undefined && object.filter !== null)
+      ? DeadLetterFilter.fromPartial(object.filter)
+      : undefined;
+    message.version = object.version ?? 0;
+    message.eventsPerSecond = object.eventsPerSecond ?? 0;
+    message.reason = object.reason ?? "";
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseDiscardDeadLettersRequest(): DiscardDeadLettersRequest {
+  return { filter: undefined, reason: "", dryRun: false };
+}
+
+export const DiscardDeadLettersRequest: MessageFns<
+  DiscardDeadLettersRequest,
+  "onedata.deadletter.v1.DiscardDeadLettersRequest"
+> = {
+  $type: "onedata.deadletter.v1.DiscardDeadLettersRequest" as const,
+
+  encode(message: DiscardDeadLettersRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.filter !== undefined) {
+      DeadLetterFilter.encode(message.filter, writer.uint32(10).fork()).join();
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(24).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DiscardDeadLettersRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiscardDeadLettersRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.filter = DeadLetterFilter.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DiscardDeadLettersRequest>): DiscardDeadLettersRequest {
+    return DiscardDeadLettersRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DiscardDeadLettersRequest>): DiscardDeadLettersRequest {
+    const message = createBaseDiscardDeadLettersRequest();
+    message.filter = (object.filter !== undefined && object.filter !== null)
+      ? DeadLetterFilter.fromPartial(object.filter)
+      : undefined;
+    message.reason = object.reason ?? "";
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBasePreviewDeadLettersRequest(): PreviewDeadLettersRequest {
+  return { filter: undefined, document: "", version: 0, limit: 0 };
+}
+
+export const PreviewDeadLettersRequest: MessageFns<
+  PreviewDeadLettersRequest,
+  "onedata.deadletter.v1.PreviewDeadLettersRequest"
+> = {
+  $type: "onedata.deadletter.v1.PreviewDeadLettersRequest" as const,
+
+  encode(message: PreviewDeadLettersRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.filter !== undefined) {
+      DeadLetterFilter.encode(message.filter, writer.uint32(10).fork()).join();
+    }
+    if (message.document !== "") {
+      writer.uint32(18).string(message.document);
+    }
+    if (message.version !== 0) {
+      writer.uint32(24).uint32(message.version);
+    }
+    if (message.limit !== 0) {
+      writer.uint32(32).uint32(message.limit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PreviewDeadLettersRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePreviewDeadLettersRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.filter = DeadLetterFilter.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.document = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.version = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.limit = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PreviewDeadLettersRequest>): PreviewDeadLettersRequest {
+    return PreviewDeadLettersRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PreviewDeadLettersRequest>): PreviewDeadLettersRequest {
+    const message = createBasePreviewDeadLettersRequest();
+    message.filter = (object.filter !== undefined && object.filter !== null)
+      ? DeadLetterFilter.fromPartial(object.filter)
+      : undefined;
+    message.document = object.document ?? "";
+    message.version = object.version ?? 0;
+    message.limit = object.limit ?? 0;
+    return message;
+  },
+};
+
+function createBasePreviewDeadLettersResponse(): PreviewDeadLettersResponse {
+  return { matching: 0, delivered: 0, filtered: 0, dead: 0, skipped: 0, examples: [] };
+}
+
+export const PreviewDeadLettersResponse: MessageFns<
+  PreviewDeadLettersResponse,
+  "onedata.deadletter.v1.PreviewDeadLettersResponse"
+> = {
+  $type: "onedata.deadletter.v1.PreviewDeadLettersResponse" as const,
+
+  encode(message: PreviewDeadLettersResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.matching !== 0) {
+      writer.uint32(8).uint32(message.matching);
+    }
+    if (message.delivered !== 0) {
+      writer.uint32(16).uint32(message.delivered);
+    }
+    if (message.filtered !== 0) {
+      writer.uint32(24).uint32(message.filtered);
+    }
+    if (message.dead !== 0) {
+      writer.uint32(32).uint32(message.dead);
+    }
+    if (message.skipped !== 0) {
+      writer.uint32(40).uint32(message.skipped);
+    }
+    for (const v of message.examples) {
+      DeadLetterPreview.encode(v!, writer.uint32(50).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PreviewDeadLettersResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePreviewDeadLettersResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.matching = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.delivered = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.filtered = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.dead = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.skipped = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.examples.push(DeadLetterPreview.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PreviewDeadLettersResponse>): PreviewDeadLettersResponse {
+    return PreviewDeadLettersResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PreviewDeadLettersResponse>): PreviewDeadLettersResponse {
+    const message = createBasePreviewDeadLettersResponse();
+    message.matching = object.matching ?? 0;
+    message.delivered = object.delivered ?? 0;
+    message.filtered = object.filtered ?? 0;
+    message.dead = object.dead ?? 0;
+    message.skipped = object.skipped ?? 0;
+    message.examples = object.examples?.map((e) => DeadLetterPreview.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseDeadLetterPreview(): DeadLetterPreview {
+  return { event: "", verdict: "", input: "", outputs: [], code: "", message: "" };
+}
+
+export const DeadLetterPreview: MessageFns<DeadLetterPreview, "onedata.deadletter.v1.DeadLetterPreview"> = {
+  $type: "onedata.deadletter.v1.DeadLetterPreview" as const,
+
+  encode(message: DeadLetterPreview, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.event !== "") {
+      writer.uint32(10).string(message.event);
+    }
+    if (message.verdict !== "") {
+      writer.uint32(18).string(message.verdict);
+    }
+    if (message.input !== "") {
+      writer.uint32(26).string(message.input);
+    }
+    for (const v of message.outputs) {
+      writer.uint32(34).string(v!);
+    }
+    if (message.code !== "") {
+      writer.uint32(42).string(message.code);
+    }
+    if (message.message !== "") {
+      writer.uint32(50).string(message.message);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeadLetterPreview {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeadLetterPreview();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.event = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.verdict = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.input = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.outputs.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DeadLetterPreview>): DeadLetterPreview {
+    return DeadLetterPreview.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DeadLetterPreview>): DeadLetterPreview {
+    const message = createBaseDeadLetterPreview();
+    message.event = object.event ?? "";
+    message.verdict = object.verdict ?? "";
+    message.input = object.input ?? "";
+    message.outputs = object.outputs?.map((e) => e) || [];
+    message.code = object.code ?? "";
+    message.message = object.message ?? "";
+    return message;
+  },
+};
+
 /** Dead letters and their groups. */
 export type DeadLetterServiceDefinition = typeof DeadLetterServiceDefinition;
 export const DeadLetterServiceDefinition = {
@@ -800,6 +1786,42 @@ export const DeadLetterServiceDefinition = {
       responseType: GroupDeadLettersResponse as typeof GroupDeadLettersResponse,
       responseStream: false,
       options: { idempotencyLevel: "NO_SIDE_EFFECTS" },
+    },
+    /** One dead letter. */
+    getDeadLetter: {
+      name: "GetDeadLetter",
+      requestType: GetDeadLetterRequest as typeof GetDeadLetterRequest,
+      requestStream: false,
+      responseType: DeadLetter as typeof DeadLetter,
+      responseStream: false,
+      options: { idempotencyLevel: "NO_SIDE_EFFECTS" },
+    },
+    /** Runs dead letters again, as a job. */
+    replayDeadLetters: {
+      name: "ReplayDeadLetters",
+      requestType: ReplayDeadLettersRequest as typeof ReplayDeadLettersRequest,
+      requestStream: false,
+      responseType: Job as typeof Job,
+      responseStream: false,
+      options: {},
+    },
+    /** Gives dead letters up, with a reason, as a job. */
+    discardDeadLetters: {
+      name: "DiscardDeadLetters",
+      requestType: DiscardDeadLettersRequest as typeof DiscardDeadLettersRequest,
+      requestStream: false,
+      responseType: Job as typeof Job,
+      responseStream: false,
+      options: {},
+    },
+    /** What a version or a spec would make of them; writes nothing. */
+    previewDeadLetters: {
+      name: "PreviewDeadLetters",
+      requestType: PreviewDeadLettersRequest as typeof PreviewDeadLettersRequest,
+      requestStream: false,
+      responseType: PreviewDeadLettersResponse as typeof PreviewDeadLettersResponse,
+      responseStream: false,
+      options: { idempotencyLevel: "IDEMPOTENT" },
     },
   },
 } as const;

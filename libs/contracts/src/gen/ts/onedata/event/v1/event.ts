@@ -4,6 +4,7 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Timestamp } from "../../../google/protobuf/timestamp.ts";
+import { Job } from "../../job/v1/job.ts";
 
 /** Which. */
 export interface GetEventRequest {
@@ -47,6 +48,64 @@ export interface Event {
   traceId: string;
   /** If the pipeline orders. */
   orderingKey: string;
+  /** Where it went: one per sink, once it ran. An event that died at a sink stands in the others. */
+  written: Written[];
+  /** Deliveries after the first: replays and backfills. */
+  deliveries: Delivery[];
+  /** What it was edited to last, if it was: what replays, backfills and the next edit start from. */
+  editedPayload?: string | undefined;
+}
+
+/** What an event wrote to one sink. */
+export interface Written {
+  /** Id of the sink. */
+  sink: string;
+  /** Kind of the sink. */
+  kind: string;
+  /** Table, path or address. */
+  target: string;
+  /** written, waiting, filtered, dead, or unknown: it was delivered, and what of it went to this sink is not known. */
+  state: string;
+  /** How many records. 0 of what is written: not known. */
+  count: number;
+  /** Some of them, each at most 4 KiB. */
+  sample: string[];
+  /** The sample is what was stored, or, if false, was computed again from the payload and with the version of the delivery that wrote it. */
+  stored: boolean;
+}
+
+/** A replay or a backfill of an event. */
+export interface Delivery {
+  /** Id of the job. */
+  job: string;
+  /** replay or backfill. */
+  kind: string;
+  /** Number of the delivery. */
+  generation: number;
+  /** waiting, running or done. */
+  state: string;
+  /** delivered, filtered or dead, when done. */
+  verdict: string;
+  /** Version that ran it. */
+  version: number;
+  /** When. */
+  at:
+    | Date
+    | undefined;
+  /** Its payload was edited. */
+  edited: boolean;
+}
+
+/** Which, and how. */
+export interface ReplayEventRequest {
+  /** Public id. */
+  event: string;
+  /** Another payload instead of what it runs with; empty keeps that: what it was edited to last, or captured as. */
+  payload: string;
+  /** 0 is the active one when it runs. */
+  version: number;
+  /** For people. */
+  reason: string;
 }
 
 /** One attempt. */
@@ -229,6 +288,9 @@ function createBaseEvent(): Event {
     import: "",
     traceId: "",
     orderingKey: "",
+    written: [],
+    deliveries: [],
+    editedPayload: undefined,
   };
 }
 
@@ -280,6 +342,15 @@ export const Event: MessageFns<Event, "onedata.event.v1.Event"> = {
     }
     if (message.orderingKey !== "") {
       writer.uint32(122).string(message.orderingKey);
+    }
+    for (const v of message.written) {
+      Written.encode(v!, writer.uint32(130).fork()).join();
+    }
+    for (const v of message.deliveries) {
+      Delivery.encode(v!, writer.uint32(138).fork()).join();
+    }
+    if (message.editedPayload !== undefined) {
+      writer.uint32(146).string(message.editedPayload);
     }
     return writer;
   },
@@ -417,6 +488,30 @@ export const Event: MessageFns<Event, "onedata.event.v1.Event"> = {
             message.orderingKey = reader.string();
             continue;
           }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.written.push(Written.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.deliveries.push(Delivery.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.editedPayload = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -449,6 +544,372 @@ export const Event: MessageFns<Event, "onedata.event.v1.Event"> = {
     message.import = object.import ?? "";
     message.traceId = object.traceId ?? "";
     message.orderingKey = object.orderingKey ?? "";
+    message.written = object.written?.map((e) => Written.fromPartial(e)) || [];
+    message.deliveries = object.deliveries?.map((e) => Delivery.fromPartial(e)) || [];
+    message.editedPayload = object.editedPayload ?? undefined;
+    return message;
+  },
+};
+
+function createBaseWritten(): Written {
+  return { sink: "", kind: "", target: "", state: "", count: 0, sample: [], stored: false };
+}
+
+export const Written: MessageFns<Written, "onedata.event.v1.Written"> = {
+  $type: "onedata.event.v1.Written" as const,
+
+  encode(message: Written, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sink !== "") {
+      writer.uint32(10).string(message.sink);
+    }
+    if (message.kind !== "") {
+      writer.uint32(18).string(message.kind);
+    }
+    if (message.target !== "") {
+      writer.uint32(26).string(message.target);
+    }
+    if (message.state !== "") {
+      writer.uint32(34).string(message.state);
+    }
+    if (message.count !== 0) {
+      writer.uint32(40).uint32(message.count);
+    }
+    for (const v of message.sample) {
+      writer.uint32(50).string(v!);
+    }
+    if (message.stored !== false) {
+      writer.uint32(56).bool(message.stored);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Written {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWritten();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sink = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.target = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.count = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.sample.push(reader.string());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.stored = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Written>): Written {
+    return Written.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Written>): Written {
+    const message = createBaseWritten();
+    message.sink = object.sink ?? "";
+    message.kind = object.kind ?? "";
+    message.target = object.target ?? "";
+    message.state = object.state ?? "";
+    message.count = object.count ?? 0;
+    message.sample = object.sample?.map((e) => e) || [];
+    message.stored = object.stored ?? false;
+    return message;
+  },
+};
+
+function createBaseDelivery(): Delivery {
+  return { job: "", kind: "", generation: 0, state: "", verdict: "", version: 0, at: undefined, edited: false };
+}
+
+export const Delivery: MessageFns<Delivery, "onedata.event.v1.Delivery"> = {
+  $type: "onedata.event.v1.Delivery" as const,
+
+  encode(message: Delivery, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== "") {
+      writer.uint32(10).string(message.job);
+    }
+    if (message.kind !== "") {
+      writer.uint32(18).string(message.kind);
+    }
+    if (message.generation !== 0) {
+      writer.uint32(24).uint32(message.generation);
+    }
+    if (message.state !== "") {
+      writer.uint32(34).string(message.state);
+    }
+    if (message.verdict !== "") {
+      writer.uint32(42).string(message.verdict);
+    }
+    if (message.version !== 0) {
+      writer.uint32(48).uint32(message.version);
+    }
+    if (message.at !== undefined) {
+      Timestamp.encode(toTimestamp(message.at), writer.uint32(58).fork()).join();
+    }
+    if (message.edited !== false) {
+      writer.uint32(64).bool(message.edited);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Delivery {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDelivery();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.generation = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.verdict = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.version = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.at = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.edited = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Delivery>): Delivery {
+    return Delivery.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Delivery>): Delivery {
+    const message = createBaseDelivery();
+    message.job = object.job ?? "";
+    message.kind = object.kind ?? "";
+    message.generation = object.generation ?? 0;
+    message.state = object.state ?? "";
+    message.verdict = object.verdict ?? "";
+    message.version = object.version ?? 0;
+    message.at = object.at ?? undefined;
+    message.edited = object.edited ?? false;
+    return message;
+  },
+};
+
+function createBaseReplayEventRequest(): ReplayEventRequest {
+  return { event: "", payload: "", version: 0, reason: "" };
+}
+
+export const ReplayEventRequest: MessageFns<ReplayEventRequest, "onedata.event.v1.ReplayEventRequest"> = {
+  $type: "onedata.event.v1.ReplayEventRequest" as const,
+
+  encode(message: ReplayEventRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.event !== "") {
+      writer.uint32(10).string(message.event);
+    }
+    if (message.payload !== "") {
+      writer.uint32(18).string(message.payload);
+    }
+    if (message.version !== 0) {
+      writer.uint32(24).uint32(message.version);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReplayEventRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReplayEventRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.event = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.payload = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.version = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReplayEventRequest>): ReplayEventRequest {
+    return ReplayEventRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReplayEventRequest>): ReplayEventRequest {
+    const message = createBaseReplayEventRequest();
+    message.event = object.event ?? "";
+    message.payload = object.payload ?? "";
+    message.version = object.version ?? 0;
+    message.reason = object.reason ?? "";
     return message;
   },
 };
@@ -1283,6 +1744,15 @@ export const EventServiceDefinition = {
       responseType: Event as typeof Event,
       responseStream: true,
       options: { idempotencyLevel: "NO_SIDE_EFFECTS" },
+    },
+    /** Runs one event again, as it was or with another payload. */
+    replayEvent: {
+      name: "ReplayEvent",
+      requestType: ReplayEventRequest as typeof ReplayEventRequest,
+      requestStream: false,
+      responseType: Job as typeof Job,
+      responseStream: false,
+      options: {},
     },
   },
 } as const;

@@ -29,7 +29,7 @@ export interface Import {
   id: string;
   /** Name of the pipeline. */
   pipeline: string;
-  /** receiving, interrupted, processing, done or cancelled. */
+  /** receiving, interrupted, processing, stopped, done or cancelled. */
   state: string;
   /** Records captured. */
   accepted: number;
@@ -113,6 +113,12 @@ export interface Reject {
   detail: string;
   /** The line, shortened. */
   excerpt: string;
+}
+
+/** Which. */
+export interface ResumeImportRequest {
+  /** Public id. */
+  import: string;
 }
 
 function createBaseUploadImportRequest(): UploadImportRequest {
@@ -955,6 +961,63 @@ export const Reject: MessageFns<Reject, "onedata.imports.v1.Reject"> = {
   },
 };
 
+function createBaseResumeImportRequest(): ResumeImportRequest {
+  return { import: "" };
+}
+
+export const ResumeImportRequest: MessageFns<ResumeImportRequest, "onedata.imports.v1.ResumeImportRequest"> = {
+  $type: "onedata.imports.v1.ResumeImportRequest" as const,
+
+  encode(message: ResumeImportRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.import !== "") {
+      writer.uint32(10).string(message.import);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResumeImportRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResumeImportRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.import = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ResumeImportRequest>): ResumeImportRequest {
+    return ResumeImportRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResumeImportRequest>): ResumeImportRequest {
+    const message = createBaseResumeImportRequest();
+    message.import = object.import ?? "";
+    return message;
+  },
+};
+
 /** Progress and rejected lines of imports. */
 export type ImportServiceDefinition = typeof ImportServiceDefinition;
 export const ImportServiceDefinition = {
@@ -992,6 +1055,15 @@ export const ImportServiceDefinition = {
     cancelImport: {
       name: "CancelImport",
       requestType: CancelImportRequest as typeof CancelImportRequest,
+      requestStream: false,
+      responseType: Import as typeof Import,
+      responseStream: false,
+      options: { idempotencyLevel: "IDEMPOTENT" },
+    },
+    /** Goes on with an import that was stopped for its dead letters. */
+    resumeImport: {
+      name: "ResumeImport",
+      requestType: ResumeImportRequest as typeof ResumeImportRequest,
       requestStream: false,
       responseType: Import as typeof Import,
       responseStream: false,

@@ -6,6 +6,24 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Duration } from "../../../google/protobuf/duration.ts";
 import { Connection, Operation } from "../../transform/v1/transform.ts";
 
+/** Whose fault a failed write may be. The engine judges by what the sink writes for others. */
+export const Blame = {
+  /** UNSPECIFIED - As `code` and `retryable` say. */
+  UNSPECIFIED: 0,
+  /** UNCLEAR - The record's or the sink's: the sink answered an error of its own to a request that carried this record, perhaps among others. */
+  UNCLEAR: 1,
+  /** NONE - Nobody's: the record was not sent, for one before it failed. */
+  NONE: 2,
+} as const;
+
+export type Blame = typeof Blame[keyof typeof Blame];
+
+export namespace Blame {
+  export type UNSPECIFIED = typeof Blame.UNSPECIFIED;
+  export type UNCLEAR = typeof Blame.UNCLEAR;
+  export type NONE = typeof Blame.NONE;
+}
+
 /** Nothing to say. */
 export interface DescribeRequest {
 }
@@ -64,6 +82,8 @@ export interface SourceEvent {
   n: number;
   /** Which delivery of the event this is. */
   generation: number;
+  /** Place of the source batch in the order of capture; a batch id carries a clock, which may step back. 0 = not said. */
+  seq: bigint;
 }
 
 /** One record to write. */
@@ -121,7 +141,11 @@ export interface WriteFailed {
   /** The same record may succeed later. */
   retryable: boolean;
   /** Wait at least this long. */
-  retryAfter: Duration | undefined;
+  retryAfter:
+    | Duration
+    | undefined;
+  /** Whose fault it may be, where `code` is `sink.unavailable`. */
+  blame?: Blame | undefined;
 }
 
 /** A sink as a spec has it. */
@@ -552,7 +576,7 @@ export const WriteGroup: MessageFns<WriteGroup, "onedata.load.v1.WriteGroup"> = 
 };
 
 function createBaseSourceEvent(): SourceEvent {
-  return { batchId: 0n, n: 0, generation: 0 };
+  return { batchId: 0n, n: 0, generation: 0, seq: 0n };
 }
 
 export const SourceEvent: MessageFns<SourceEvent, "onedata.load.v1.SourceEvent"> = {
@@ -570,6 +594,12 @@ export const SourceEvent: MessageFns<SourceEvent, "onedata.load.v1.SourceEvent">
     }
     if (message.generation !== 0) {
       writer.uint32(24).uint32(message.generation);
+    }
+    if (message.seq !== 0n) {
+      if (BigInt.asIntN(64, message.seq) !== message.seq) {
+        throw new globalThis.Error("value provided for field message.seq of type int64 too large");
+      }
+      writer.uint32(32).int64(message.seq);
     }
     return writer;
   },
@@ -611,6 +641,14 @@ export const SourceEvent: MessageFns<SourceEvent, "onedata.load.v1.SourceEvent">
             message.generation = reader.uint32();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.seq = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -631,6 +669,7 @@ export const SourceEvent: MessageFns<SourceEvent, "onedata.load.v1.SourceEvent">
     message.batchId = (object.batchId !== undefined && object.batchId !== null) ? BigInt(object.batchId) : 0n;
     message.n = object.n ?? 0;
     message.generation = object.generation ?? 0;
+    message.seq = (object.seq !== undefined && object.seq !== null) ? BigInt(object.seq) : 0n;
     return message;
   },
 };
@@ -1007,7 +1046,7 @@ export const Duplicate: MessageFns<Duplicate, "onedata.load.v1.Duplicate"> = {
 };
 
 function createBaseWriteFailed(): WriteFailed {
-  return { code: "", message: "", retryable: false, retryAfter: undefined };
+  return { code: "", message: "", retryable: false, retryAfter: undefined, blame: undefined };
 }
 
 export const WriteFailed: MessageFns<WriteFailed, "onedata.load.v1.WriteFailed"> = {
@@ -1025,6 +1064,9 @@ export const WriteFailed: MessageFns<WriteFailed, "onedata.load.v1.WriteFailed">
     }
     if (message.retryAfter !== undefined) {
       Duration.encode(message.retryAfter, writer.uint32(34).fork()).join();
+    }
+    if (message.blame !== undefined) {
+      writer.uint32(40).int32(message.blame);
     }
     return writer;
   },
@@ -1074,6 +1116,14 @@ export const WriteFailed: MessageFns<WriteFailed, "onedata.load.v1.WriteFailed">
             message.retryAfter = Duration.decode(reader, reader.uint32());
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.blame = reader.int32() as any;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1097,6 +1147,7 @@ export const WriteFailed: MessageFns<WriteFailed, "onedata.load.v1.WriteFailed">
     message.retryAfter = (object.retryAfter !== undefined && object.retryAfter !== null)
       ? Duration.fromPartial(object.retryAfter)
       : undefined;
+    message.blame = object.blame ?? undefined;
     return message;
   },
 };

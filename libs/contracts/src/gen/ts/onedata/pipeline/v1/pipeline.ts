@@ -22,6 +22,20 @@ export interface PipelineSpec {
   sinks: SinkSpec[];
   /** Run before a version is accepted. */
   tests: TestSpec[];
+  /** When the pipeline pauses itself; absent is the default. */
+  selfPause: SelfPauseSpec | undefined;
+}
+
+/** When a pipeline pauses itself: too many of the last 1,000 events of one version and class died. */
+export interface SelfPauseSpec {
+  /** Never. */
+  off: boolean;
+  /** More than this share of them, 0 to 1; absent is 0.2. */
+  deadShare?:
+    | number
+    | undefined;
+  /** At least this many; absent is 200. */
+  minimum?: number | undefined;
 }
 
 /** What comes in. */
@@ -48,6 +62,8 @@ export interface StepSpec {
   needs: string[];
   /** JSONata; false lets a record bypass the step unchanged. */
   when: string;
+  /** How often a record that fails for now is tried again before it dies; absent is 4. */
+  retries?: number | undefined;
 }
 
 /** A sink. */
@@ -62,6 +78,8 @@ export interface SinkSpec {
     | undefined;
   /** Steps it reads; none given means the leaves. */
   from: string[];
+  /** How often a record that fails for now is tried again before it dies; absent is 4. */
+  retries?: number | undefined;
 }
 
 /** A test that the spec carries. */
@@ -126,6 +144,38 @@ export interface ApplyPipelineResponse {
   warnings: Problem[];
   /** Nothing was stored. */
   dryRun: boolean;
+  /** The old and the new version on the last captured events. */
+  sample: Sample | undefined;
+}
+
+/** Two versions on the same events. */
+export interface Sample {
+  /** Events with equal outcomes. */
+  same: number;
+  /** Events with other outcomes. */
+  changed: number;
+  /** Events that die now and did not before. */
+  dead: number;
+  /** Events that were not compared: no time left, a step that writes, or a service that is down. */
+  skipped: number;
+  /** The first that differs; only for callers who may read events. */
+  firstDiff:
+    | SampleDiff
+    | undefined;
+  /** Why events were skipped. */
+  skippedBecause: string;
+}
+
+/** One event that two versions treat differently. */
+export interface SampleDiff {
+  /** Id of the event. */
+  event: string;
+  /** Its payload. */
+  input: string;
+  /** What the active version makes of it: outputs, or code and message. */
+  before: string;
+  /** What the new version makes of it. */
+  after: string;
 }
 
 /** One difference between two specs. */
@@ -319,7 +369,7 @@ export interface Stats {
 }
 
 function createBasePipelineSpec(): PipelineSpec {
-  return { name: "", description: "", input: undefined, steps: [], sinks: [], tests: [] };
+  return { name: "", description: "", input: undefined, steps: [], sinks: [], tests: [], selfPause: undefined };
 }
 
 export const PipelineSpec: MessageFns<PipelineSpec, "onedata.pipeline.v1.PipelineSpec"> = {
@@ -343,6 +393,9 @@ export const PipelineSpec: MessageFns<PipelineSpec, "onedata.pipeline.v1.Pipelin
     }
     for (const v of message.tests) {
       TestSpec.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.selfPause !== undefined) {
+      SelfPauseSpec.encode(message.selfPause, writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -408,6 +461,14 @@ export const PipelineSpec: MessageFns<PipelineSpec, "onedata.pipeline.v1.Pipelin
             message.tests.push(TestSpec.decode(reader, reader.uint32()));
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.selfPause = SelfPauseSpec.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -433,6 +494,90 @@ export const PipelineSpec: MessageFns<PipelineSpec, "onedata.pipeline.v1.Pipelin
     message.steps = object.steps?.map((e) => StepSpec.fromPartial(e)) || [];
     message.sinks = object.sinks?.map((e) => SinkSpec.fromPartial(e)) || [];
     message.tests = object.tests?.map((e) => TestSpec.fromPartial(e)) || [];
+    message.selfPause = (object.selfPause !== undefined && object.selfPause !== null)
+      ? SelfPauseSpec.fromPartial(object.selfPause)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseSelfPauseSpec(): SelfPauseSpec {
+  return { off: false, deadShare: undefined, minimum: undefined };
+}
+
+export const SelfPauseSpec: MessageFns<SelfPauseSpec, "onedata.pipeline.v1.SelfPauseSpec"> = {
+  $type: "onedata.pipeline.v1.SelfPauseSpec" as const,
+
+  encode(message: SelfPauseSpec, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.off !== false) {
+      writer.uint32(8).bool(message.off);
+    }
+    if (message.deadShare !== undefined) {
+      writer.uint32(17).double(message.deadShare);
+    }
+    if (message.minimum !== undefined) {
+      writer.uint32(24).uint32(message.minimum);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SelfPauseSpec {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSelfPauseSpec();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.off = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.deadShare = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.minimum = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SelfPauseSpec>): SelfPauseSpec {
+    return SelfPauseSpec.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SelfPauseSpec>): SelfPauseSpec {
+    const message = createBaseSelfPauseSpec();
+    message.off = object.off ?? false;
+    message.deadShare = object.deadShare ?? undefined;
+    message.minimum = object.minimum ?? undefined;
     return message;
   },
 };
@@ -507,7 +652,7 @@ export const InputSpec: MessageFns<InputSpec, "onedata.pipeline.v1.InputSpec"> =
 };
 
 function createBaseStepSpec(): StepSpec {
-  return { id: "", use: "", with: undefined, needs: [], when: "" };
+  return { id: "", use: "", with: undefined, needs: [], when: "", retries: undefined };
 }
 
 export const StepSpec: MessageFns<StepSpec, "onedata.pipeline.v1.StepSpec"> = {
@@ -528,6 +673,9 @@ export const StepSpec: MessageFns<StepSpec, "onedata.pipeline.v1.StepSpec"> = {
     }
     if (message.when !== "") {
       writer.uint32(42).string(message.when);
+    }
+    if (message.retries !== undefined) {
+      writer.uint32(48).uint32(message.retries);
     }
     return writer;
   },
@@ -585,6 +733,14 @@ export const StepSpec: MessageFns<StepSpec, "onedata.pipeline.v1.StepSpec"> = {
             message.when = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.retries = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -607,12 +763,13 @@ export const StepSpec: MessageFns<StepSpec, "onedata.pipeline.v1.StepSpec"> = {
     message.with = object.with ?? undefined;
     message.needs = object.needs?.map((e) => e) || [];
     message.when = object.when ?? "";
+    message.retries = object.retries ?? undefined;
     return message;
   },
 };
 
 function createBaseSinkSpec(): SinkSpec {
-  return { id: "", use: "", with: undefined, from: [] };
+  return { id: "", use: "", with: undefined, from: [], retries: undefined };
 }
 
 export const SinkSpec: MessageFns<SinkSpec, "onedata.pipeline.v1.SinkSpec"> = {
@@ -630,6 +787,9 @@ export const SinkSpec: MessageFns<SinkSpec, "onedata.pipeline.v1.SinkSpec"> = {
     }
     for (const v of message.from) {
       writer.uint32(34).string(v!);
+    }
+    if (message.retries !== undefined) {
+      writer.uint32(40).uint32(message.retries);
     }
     return writer;
   },
@@ -679,6 +839,14 @@ export const SinkSpec: MessageFns<SinkSpec, "onedata.pipeline.v1.SinkSpec"> = {
             message.from.push(reader.string());
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.retries = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -700,6 +868,7 @@ export const SinkSpec: MessageFns<SinkSpec, "onedata.pipeline.v1.SinkSpec"> = {
     message.use = object.use ?? "";
     message.with = object.with ?? undefined;
     message.from = object.from?.map((e) => e) || [];
+    message.retries = object.retries ?? undefined;
     return message;
   },
 };
@@ -1020,7 +1189,16 @@ export const ApplyPipelineRequest: MessageFns<ApplyPipelineRequest, "onedata.pip
 };
 
 function createBaseApplyPipelineResponse(): ApplyPipelineResponse {
-  return { pipeline: undefined, version: 0, created: false, diff: [], tests: [], warnings: [], dryRun: false };
+  return {
+    pipeline: undefined,
+    version: 0,
+    created: false,
+    diff: [],
+    tests: [],
+    warnings: [],
+    dryRun: false,
+    sample: undefined,
+  };
 }
 
 export const ApplyPipelineResponse: MessageFns<ApplyPipelineResponse, "onedata.pipeline.v1.ApplyPipelineResponse"> = {
@@ -1047,6 +1225,9 @@ export const ApplyPipelineResponse: MessageFns<ApplyPipelineResponse, "onedata.p
     }
     if (message.dryRun !== false) {
       writer.uint32(56).bool(message.dryRun);
+    }
+    if (message.sample !== undefined) {
+      Sample.encode(message.sample, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -1120,6 +1301,14 @@ export const ApplyPipelineResponse: MessageFns<ApplyPipelineResponse, "onedata.p
             message.dryRun = reader.bool();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.sample = Sample.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1146,6 +1335,221 @@ export const ApplyPipelineResponse: MessageFns<ApplyPipelineResponse, "onedata.p
     message.tests = object.tests?.map((e) => TestResult.fromPartial(e)) || [];
     message.warnings = object.warnings?.map((e) => Problem.fromPartial(e)) || [];
     message.dryRun = object.dryRun ?? false;
+    message.sample = (object.sample !== undefined && object.sample !== null)
+      ? Sample.fromPartial(object.sample)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseSample(): Sample {
+  return { same: 0, changed: 0, dead: 0, skipped: 0, firstDiff: undefined, skippedBecause: "" };
+}
+
+export const Sample: MessageFns<Sample, "onedata.pipeline.v1.Sample"> = {
+  $type: "onedata.pipeline.v1.Sample" as const,
+
+  encode(message: Sample, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.same !== 0) {
+      writer.uint32(8).uint32(message.same);
+    }
+    if (message.changed !== 0) {
+      writer.uint32(16).uint32(message.changed);
+    }
+    if (message.dead !== 0) {
+      writer.uint32(24).uint32(message.dead);
+    }
+    if (message.skipped !== 0) {
+      writer.uint32(32).uint32(message.skipped);
+    }
+    if (message.firstDiff !== undefined) {
+      SampleDiff.encode(message.firstDiff, writer.uint32(42).fork()).join();
+    }
+    if (message.skippedBecause !== "") {
+      writer.uint32(50).string(message.skippedBecause);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Sample {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSample();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.same = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.changed = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.dead = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.skipped = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.firstDiff = SampleDiff.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.skippedBecause = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Sample>): Sample {
+    return Sample.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Sample>): Sample {
+    const message = createBaseSample();
+    message.same = object.same ?? 0;
+    message.changed = object.changed ?? 0;
+    message.dead = object.dead ?? 0;
+    message.skipped = object.skipped ?? 0;
+    message.firstDiff = (object.firstDiff !== undefined && object.firstDiff !== null)
+      ? SampleDiff.fromPartial(object.firstDiff)
+      : undefined;
+    message.skippedBecause = object.skippedBecause ?? "";
+    return message;
+  },
+};
+
+function createBaseSampleDiff(): SampleDiff {
+  return { event: "", input: "", before: "", after: "" };
+}
+
+export const SampleDiff: MessageFns<SampleDiff, "onedata.pipeline.v1.SampleDiff"> = {
+  $type: "onedata.pipeline.v1.SampleDiff" as const,
+
+  encode(message: SampleDiff, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.event !== "") {
+      writer.uint32(10).string(message.event);
+    }
+    if (message.input !== "") {
+      writer.uint32(18).string(message.input);
+    }
+    if (message.before !== "") {
+      writer.uint32(26).string(message.before);
+    }
+    if (message.after !== "") {
+      writer.uint32(34).string(message.after);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SampleDiff {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSampleDiff();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.event = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.input = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.before = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.after = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SampleDiff>): SampleDiff {
+    return SampleDiff.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SampleDiff>): SampleDiff {
+    const message = createBaseSampleDiff();
+    message.event = object.event ?? "";
+    message.input = object.input ?? "";
+    message.before = object.before ?? "";
+    message.after = object.after ?? "";
     return message;
   },
 };

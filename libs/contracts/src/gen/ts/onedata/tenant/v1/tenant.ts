@@ -34,12 +34,92 @@ export interface Tenant {
   /** For specs. */
   variables: { [key: string]: string };
   /** When. */
-  createdAt: Date | undefined;
+  createdAt:
+    | Date
+    | undefined;
+  /** How long its data is kept. */
+  retention: Retention | undefined;
 }
 
 export interface Tenant_VariablesEntry {
   key: string;
   value: string;
+}
+
+/** How long data is kept, in days; 0 is the operator's maximum. */
+export interface Retention {
+  /** Captured events, runs and outputs, after they are done. */
+  eventsDays: number;
+  /** Dead letters. */
+  deadLettersDays: number;
+  /** The operator's maximum for events; read only. */
+  maxEventsDays: number;
+  /** The operator's maximum for dead letters; read only. */
+  maxDeadLettersDays: number;
+}
+
+/** What to set. */
+export interface SetRetentionRequest {
+  /** The days. */
+  retention: Retention | undefined;
+}
+
+/** Which. */
+export interface GetUsageRequest {
+}
+
+/** What a tenant holds. */
+export interface Usage {
+  /** Bytes of payloads that are stored. */
+  eventBytes: number;
+  /** Events that are stored. */
+  events: number;
+  /** Bytes of outputs that are stored. */
+  outputBytes: number;
+  /** Dead letters that are open. */
+  openDeadLetters: number;
+  /** Bytes that wait. */
+  backlogBytes: number;
+  /** Events that wait. */
+  backlogEvents: number;
+  /** Capture time of the oldest event that is stored. */
+  oldestAt:
+    | Date
+    | undefined;
+  /** By day, newest first. */
+  days: UsageDay[];
+  /** Bytes of the whole database; only for operators. */
+  databaseBytes: number;
+  /** Bytes free on its disk, where that can be seen; only for operators. */
+  diskFreeBytes: number;
+}
+
+/** One day of a tenant. */
+export interface UsageDay {
+  /** In UTC, as YYYY-MM-DD. */
+  day: string;
+  /** Events captured. */
+  events: number;
+  /** Bytes of their payloads. */
+  bytes: number;
+}
+
+/** Which. */
+export interface EraseTenantRequest {
+  /** Name of the tenant. */
+  tenant: string;
+  /** Its name once more, so that nobody erases by accident. */
+  confirm: string;
+}
+
+/** How far it is. */
+export interface EraseTenantResponse {
+  /** erasing or erased. */
+  state: string;
+  /** Rows erased so far. */
+  erasedRows: number;
+  /** What it waits for. */
+  waitingFor: string;
 }
 
 /** The caller's. */
@@ -302,7 +382,7 @@ export const Limits: MessageFns<Limits, "onedata.tenant.v1.Limits"> = {
 };
 
 function createBaseTenant(): Tenant {
-  return { name: "", limits: undefined, variables: {}, createdAt: undefined };
+  return { name: "", limits: undefined, variables: {}, createdAt: undefined, retention: undefined };
 }
 
 export const Tenant: MessageFns<Tenant, "onedata.tenant.v1.Tenant"> = {
@@ -320,6 +400,9 @@ export const Tenant: MessageFns<Tenant, "onedata.tenant.v1.Tenant"> = {
     });
     if (message.createdAt !== undefined) {
       Timestamp.encode(toTimestamp(message.createdAt), writer.uint32(34).fork()).join();
+    }
+    if (message.retention !== undefined) {
+      Retention.encode(message.retention, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -372,6 +455,14 @@ export const Tenant: MessageFns<Tenant, "onedata.tenant.v1.Tenant"> = {
             message.createdAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.retention = Retention.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -403,6 +494,9 @@ export const Tenant: MessageFns<Tenant, "onedata.tenant.v1.Tenant"> = {
       {},
     );
     message.createdAt = object.createdAt ?? undefined;
+    message.retention = (object.retention !== undefined && object.retention !== null)
+      ? Retention.fromPartial(object.retention)
+      : undefined;
     return message;
   },
 };
@@ -472,6 +566,610 @@ export const Tenant_VariablesEntry: MessageFns<Tenant_VariablesEntry, "onedata.t
     const message = createBaseTenant_VariablesEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseRetention(): Retention {
+  return { eventsDays: 0, deadLettersDays: 0, maxEventsDays: 0, maxDeadLettersDays: 0 };
+}
+
+export const Retention: MessageFns<Retention, "onedata.tenant.v1.Retention"> = {
+  $type: "onedata.tenant.v1.Retention" as const,
+
+  encode(message: Retention, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.eventsDays !== 0) {
+      writer.uint32(8).uint32(message.eventsDays);
+    }
+    if (message.deadLettersDays !== 0) {
+      writer.uint32(16).uint32(message.deadLettersDays);
+    }
+    if (message.maxEventsDays !== 0) {
+      writer.uint32(24).uint32(message.maxEventsDays);
+    }
+    if (message.maxDeadLettersDays !== 0) {
+      writer.uint32(32).uint32(message.maxDeadLettersDays);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Retention {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRetention();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.eventsDays = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.deadLettersDays = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.maxEventsDays = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.maxDeadLettersDays = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Retention>): Retention {
+    return Retention.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Retention>): Retention {
+    const message = createBaseRetention();
+    message.eventsDays = object.eventsDays ?? 0;
+    message.deadLettersDays = object.deadLettersDays ?? 0;
+    message.maxEventsDays = object.maxEventsDays ?? 0;
+    message.maxDeadLettersDays = object.maxDeadLettersDays ?? 0;
+    return message;
+  },
+};
+
+function createBaseSetRetentionRequest(): SetRetentionRequest {
+  return { retention: undefined };
+}
+
+export const SetRetentionRequest: MessageFns<SetRetentionRequest, "onedata.tenant.v1.SetRetentionRequest"> = {
+  $type: "onedata.tenant.v1.SetRetentionRequest" as const,
+
+  encode(message: SetRetentionRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.retention !== undefined) {
+      Retention.encode(message.retention, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetRetentionRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetRetentionRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.retention = Retention.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SetRetentionRequest>): SetRetentionRequest {
+    return SetRetentionRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SetRetentionRequest>): SetRetentionRequest {
+    const message = createBaseSetRetentionRequest();
+    message.retention = (object.retention !== undefined && object.retention !== null)
+      ? Retention.fromPartial(object.retention)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseGetUsageRequest(): GetUsageRequest {
+  return {};
+}
+
+export const GetUsageRequest: MessageFns<GetUsageRequest, "onedata.tenant.v1.GetUsageRequest"> = {
+  $type: "onedata.tenant.v1.GetUsageRequest" as const,
+
+  encode(_: GetUsageRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetUsageRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetUsageRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<GetUsageRequest>): GetUsageRequest {
+    return GetUsageRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<GetUsageRequest>): GetUsageRequest {
+    const message = createBaseGetUsageRequest();
+    return message;
+  },
+};
+
+function createBaseUsage(): Usage {
+  return {
+    eventBytes: 0,
+    events: 0,
+    outputBytes: 0,
+    openDeadLetters: 0,
+    backlogBytes: 0,
+    backlogEvents: 0,
+    oldestAt: undefined,
+    days: [],
+    databaseBytes: 0,
+    diskFreeBytes: 0,
+  };
+}
+
+export const Usage: MessageFns<Usage, "onedata.tenant.v1.Usage"> = {
+  $type: "onedata.tenant.v1.Usage" as const,
+
+  encode(message: Usage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.eventBytes !== 0) {
+      writer.uint32(9).double(message.eventBytes);
+    }
+    if (message.events !== 0) {
+      writer.uint32(17).double(message.events);
+    }
+    if (message.outputBytes !== 0) {
+      writer.uint32(25).double(message.outputBytes);
+    }
+    if (message.openDeadLetters !== 0) {
+      writer.uint32(32).uint32(message.openDeadLetters);
+    }
+    if (message.backlogBytes !== 0) {
+      writer.uint32(41).double(message.backlogBytes);
+    }
+    if (message.backlogEvents !== 0) {
+      writer.uint32(49).double(message.backlogEvents);
+    }
+    if (message.oldestAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.oldestAt), writer.uint32(58).fork()).join();
+    }
+    for (const v of message.days) {
+      UsageDay.encode(v!, writer.uint32(66).fork()).join();
+    }
+    if (message.databaseBytes !== 0) {
+      writer.uint32(73).double(message.databaseBytes);
+    }
+    if (message.diskFreeBytes !== 0) {
+      writer.uint32(81).double(message.diskFreeBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Usage {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUsage();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.eventBytes = reader.double();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.events = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.outputBytes = reader.double();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.openDeadLetters = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.backlogBytes = reader.double();
+            continue;
+          }
+          case 6: {
+            if (tag !== 49) {
+              break;
+            }
+
+            message.backlogEvents = reader.double();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.oldestAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.days.push(UsageDay.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 9: {
+            if (tag !== 73) {
+              break;
+            }
+
+            message.databaseBytes = reader.double();
+            continue;
+          }
+          case 10: {
+            if (tag !== 81) {
+              break;
+            }
+
+            message.diskFreeBytes = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Usage>): Usage {
+    return Usage.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Usage>): Usage {
+    const message = createBaseUsage();
+    message.eventBytes = object.eventBytes ?? 0;
+    message.events = object.events ?? 0;
+    message.outputBytes = object.outputBytes ?? 0;
+    message.openDeadLetters = object.openDeadLetters ?? 0;
+    message.backlogBytes = object.backlogBytes ?? 0;
+    message.backlogEvents = object.backlogEvents ?? 0;
+    message.oldestAt = object.oldestAt ?? undefined;
+    message.days = object.days?.map((e) => UsageDay.fromPartial(e)) || [];
+    message.databaseBytes = object.databaseBytes ?? 0;
+    message.diskFreeBytes = object.diskFreeBytes ?? 0;
+    return message;
+  },
+};
+
+function createBaseUsageDay(): UsageDay {
+  return { day: "", events: 0, bytes: 0 };
+}
+
+export const UsageDay: MessageFns<UsageDay, "onedata.tenant.v1.UsageDay"> = {
+  $type: "onedata.tenant.v1.UsageDay" as const,
+
+  encode(message: UsageDay, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.day !== "") {
+      writer.uint32(10).string(message.day);
+    }
+    if (message.events !== 0) {
+      writer.uint32(17).double(message.events);
+    }
+    if (message.bytes !== 0) {
+      writer.uint32(25).double(message.bytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UsageDay {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUsageDay();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.day = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.events = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.bytes = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<UsageDay>): UsageDay {
+    return UsageDay.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<UsageDay>): UsageDay {
+    const message = createBaseUsageDay();
+    message.day = object.day ?? "";
+    message.events = object.events ?? 0;
+    message.bytes = object.bytes ?? 0;
+    return message;
+  },
+};
+
+function createBaseEraseTenantRequest(): EraseTenantRequest {
+  return { tenant: "", confirm: "" };
+}
+
+export const EraseTenantRequest: MessageFns<EraseTenantRequest, "onedata.tenant.v1.EraseTenantRequest"> = {
+  $type: "onedata.tenant.v1.EraseTenantRequest" as const,
+
+  encode(message: EraseTenantRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenant !== "") {
+      writer.uint32(10).string(message.tenant);
+    }
+    if (message.confirm !== "") {
+      writer.uint32(18).string(message.confirm);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EraseTenantRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEraseTenantRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.confirm = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EraseTenantRequest>): EraseTenantRequest {
+    return EraseTenantRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EraseTenantRequest>): EraseTenantRequest {
+    const message = createBaseEraseTenantRequest();
+    message.tenant = object.tenant ?? "";
+    message.confirm = object.confirm ?? "";
+    return message;
+  },
+};
+
+function createBaseEraseTenantResponse(): EraseTenantResponse {
+  return { state: "", erasedRows: 0, waitingFor: "" };
+}
+
+export const EraseTenantResponse: MessageFns<EraseTenantResponse, "onedata.tenant.v1.EraseTenantResponse"> = {
+  $type: "onedata.tenant.v1.EraseTenantResponse" as const,
+
+  encode(message: EraseTenantResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.state !== "") {
+      writer.uint32(10).string(message.state);
+    }
+    if (message.erasedRows !== 0) {
+      writer.uint32(17).double(message.erasedRows);
+    }
+    if (message.waitingFor !== "") {
+      writer.uint32(26).string(message.waitingFor);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EraseTenantResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEraseTenantResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.erasedRows = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.waitingFor = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EraseTenantResponse>): EraseTenantResponse {
+    return EraseTenantResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EraseTenantResponse>): EraseTenantResponse {
+    const message = createBaseEraseTenantResponse();
+    message.state = object.state ?? "";
+    message.erasedRows = object.erasedRows ?? 0;
+    message.waitingFor = object.waitingFor ?? "";
     return message;
   },
 };
@@ -1511,6 +2209,33 @@ export const TenantServiceDefinition = {
       responseType: ListAuditResponse as typeof ListAuditResponse,
       responseStream: false,
       options: { idempotencyLevel: "NO_SIDE_EFFECTS" },
+    },
+    /** How long the tenant's data is kept, under the operator's maximum. */
+    setRetention: {
+      name: "SetRetention",
+      requestType: SetRetentionRequest as typeof SetRetentionRequest,
+      requestStream: false,
+      responseType: Tenant as typeof Tenant,
+      responseStream: false,
+      options: { idempotencyLevel: "IDEMPOTENT" },
+    },
+    /** What the tenant holds on disk and in the queue. */
+    getUsage: {
+      name: "GetUsage",
+      requestType: GetUsageRequest as typeof GetUsageRequest,
+      requestStream: false,
+      responseType: Usage as typeof Usage,
+      responseStream: false,
+      options: { idempotencyLevel: "NO_SIDE_EFFECTS" },
+    },
+    /** Erases a tenant with everything it captured; call again for progress. */
+    eraseTenant: {
+      name: "EraseTenant",
+      requestType: EraseTenantRequest as typeof EraseTenantRequest,
+      requestStream: false,
+      responseType: EraseTenantResponse as typeof EraseTenantResponse,
+      responseStream: false,
+      options: { idempotencyLevel: "IDEMPOTENT" },
     },
   },
 } as const;

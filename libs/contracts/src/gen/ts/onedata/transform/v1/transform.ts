@@ -35,7 +35,7 @@ export interface Operation {
   effects: string;
   /** Examples that the operation's own tests run. */
   examples: OperationExample[];
-  /** The operation asks for a connection and its secret. */
+  /** The operation asks for the connection that its config names in `connection`, with its secret. The schema says whether a config must name one. */
   needsConnection: boolean;
   /** Sinks only: the engine stores the results in its fenced completion, and no service is called. */
   engineHandled: boolean;
@@ -151,7 +151,10 @@ export interface Filtered {
 export interface Failed {
   /** Index of the step, counted in the group from 0. */
   step: number;
-  /** Code of the error catalogue, or the service's own. */
+  /**
+   * Code of the error catalogue, or the service's own. `connection.unavailable` is reserved: with `retryable` it says that what the step's connection leads to
+   * is away. The record waits for it, without limit and at the cost of no try, and so do its lane and the later records of its key; other records go on.
+   */
   code: string;
   /** What failed, with which value. */
   message: string;
@@ -163,6 +166,38 @@ export interface Failed {
     | undefined;
   /** The record as it was at that step, JSON text; empty = as it was sent. */
   json: Uint8Array;
+}
+
+/** A step as a spec has it. */
+export interface CheckStepRequest {
+  /** `family.operation`. */
+  operation: string;
+  /** The config as JSON. */
+  configJson: Uint8Array;
+  /** Connection, where the operation asks for one. */
+  connection:
+    | Connection
+    | undefined;
+  /** Opaque. */
+  tenant: string;
+}
+
+/** What is wrong. */
+export interface CheckStepResponse {
+  /** Empty if the step can be used. */
+  problems: StepProblem[];
+}
+
+/** One thing wrong. */
+export interface StepProblem {
+  /** JSON Pointer into the config. */
+  pointer: string;
+  /** Code. */
+  code: string;
+  /** What to do. */
+  detail: string;
+  /** It works all the same. */
+  warning: boolean;
 }
 
 function createBaseDescribeRequest(): DescribeRequest {
@@ -1409,6 +1444,251 @@ export const Failed: MessageFns<Failed, "onedata.transform.v1.Failed"> = {
   },
 };
 
+function createBaseCheckStepRequest(): CheckStepRequest {
+  return { operation: "", configJson: new Uint8Array(0), connection: undefined, tenant: "" };
+}
+
+export const CheckStepRequest: MessageFns<CheckStepRequest, "onedata.transform.v1.CheckStepRequest"> = {
+  $type: "onedata.transform.v1.CheckStepRequest" as const,
+
+  encode(message: CheckStepRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.operation !== "") {
+      writer.uint32(10).string(message.operation);
+    }
+    if (message.configJson.length !== 0) {
+      writer.uint32(18).bytes(message.configJson);
+    }
+    if (message.connection !== undefined) {
+      Connection.encode(message.connection, writer.uint32(26).fork()).join();
+    }
+    if (message.tenant !== "") {
+      writer.uint32(34).string(message.tenant);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CheckStepRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCheckStepRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.operation = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.configJson = reader.bytes();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.connection = Connection.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CheckStepRequest>): CheckStepRequest {
+    return CheckStepRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CheckStepRequest>): CheckStepRequest {
+    const message = createBaseCheckStepRequest();
+    message.operation = object.operation ?? "";
+    message.configJson = object.configJson ?? new Uint8Array(0);
+    message.connection = (object.connection !== undefined && object.connection !== null)
+      ? Connection.fromPartial(object.connection)
+      : undefined;
+    message.tenant = object.tenant ?? "";
+    return message;
+  },
+};
+
+function createBaseCheckStepResponse(): CheckStepResponse {
+  return { problems: [] };
+}
+
+export const CheckStepResponse: MessageFns<CheckStepResponse, "onedata.transform.v1.CheckStepResponse"> = {
+  $type: "onedata.transform.v1.CheckStepResponse" as const,
+
+  encode(message: CheckStepResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.problems) {
+      StepProblem.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CheckStepResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCheckStepResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.problems.push(StepProblem.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CheckStepResponse>): CheckStepResponse {
+    return CheckStepResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CheckStepResponse>): CheckStepResponse {
+    const message = createBaseCheckStepResponse();
+    message.problems = object.problems?.map((e) => StepProblem.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseStepProblem(): StepProblem {
+  return { pointer: "", code: "", detail: "", warning: false };
+}
+
+export const StepProblem: MessageFns<StepProblem, "onedata.transform.v1.StepProblem"> = {
+  $type: "onedata.transform.v1.StepProblem" as const,
+
+  encode(message: StepProblem, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pointer !== "") {
+      writer.uint32(10).string(message.pointer);
+    }
+    if (message.code !== "") {
+      writer.uint32(18).string(message.code);
+    }
+    if (message.detail !== "") {
+      writer.uint32(26).string(message.detail);
+    }
+    if (message.warning !== false) {
+      writer.uint32(32).bool(message.warning);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StepProblem {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStepProblem();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pointer = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.detail = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.warning = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StepProblem>): StepProblem {
+    return StepProblem.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StepProblem>): StepProblem {
+    const message = createBaseStepProblem();
+    message.pointer = object.pointer ?? "";
+    message.code = object.code ?? "";
+    message.detail = object.detail ?? "";
+    message.warning = object.warning ?? false;
+    return message;
+  },
+};
+
 /** Runs operations over records. Stateless: the config travels in every call. */
 export type TransformServiceDefinition = typeof TransformServiceDefinition;
 export const TransformServiceDefinition = {
@@ -1432,6 +1712,15 @@ export const TransformServiceDefinition = {
       responseType: ApplyResponse as typeof ApplyResponse,
       responseStream: false,
       options: { idempotencyLevel: "IDEMPOTENT" },
+    },
+    /** Checks a step's config against the real thing, e.g. the table of a lookup. Asked only where the step names a connection; a service without it answers UNIMPLEMENTED. */
+    checkStep: {
+      name: "CheckStep",
+      requestType: CheckStepRequest as typeof CheckStepRequest,
+      requestStream: false,
+      responseType: CheckStepResponse as typeof CheckStepResponse,
+      responseStream: false,
+      options: { idempotencyLevel: "NO_SIDE_EFFECTS" },
     },
   },
 } as const;
