@@ -1,8 +1,7 @@
 /** The program for tests: started as a shell would (`spawnCli`), or called in this process, which is ten times faster (`callCli`). */
 import { type ChildProcess, spawn } from "node:child_process";
-import { createRequire } from "node:module";
 import { Readable, Writable } from "node:stream";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { fileURLToPath } from "node:url";
 import { runCli } from "./cli.ts";
 
 export type CliOptions = {
@@ -15,11 +14,11 @@ export type CliOptions = {
 
 export type CliResult = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
-const MAIN = fileURLToPath(new URL("./main.ts", import.meta.url));
+/** As it is deployed: what `tsc -b` has built, from wherever this runs. */
+const MAIN = fileURLToPath(new URL("../dist/main.js", import.meta.url));
 
 export async function spawnCli(args: readonly string[], { env = {}, cwd, input, onStart }: CliOptions = {}): Promise<CliResult> {
-  const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
-  const child = spawn(process.execPath, ["--conditions=source", "--import", tsx, MAIN, ...args], {
+  const child = spawn(process.execPath, [MAIN, ...args], {
     env: { HOME: "/nonexistent", ...env },
     ...(cwd === undefined ? {} : { cwd }),
     stdio: ["pipe", "pipe", "pipe"],

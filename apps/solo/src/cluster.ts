@@ -128,7 +128,7 @@ export async function runCluster(options: ClusterOptions, signal: AbortSignal): 
     await sweep(store.sql);
     const { client, tenantId, isNew } = await openFirstClient(home, store, gateway.address);
     if (options.examples) {
-      if (isNew && embedded !== undefined) await connectWarehouse(embedded.url, store.sql, tenantId, createSecretBox(secretKey));
+      if (embedded !== undefined) await connectWarehouse(embedded.url, store.sql, { tenantId, isNew }, createSecretBox(secretKey));
       await using transport = await openTransport(control.address);
       const mesh = { caller: "gateway", meshSecret };
       await applyExamples({

@@ -3,11 +3,13 @@ import { readContract } from "@onedata/contracts";
 import { type TenantId, toTenantId } from "@onedata/core";
 import { createClient } from "@onedata/gateway";
 import { findClientBySubject, type Store } from "@onedata/store";
-import { putConnection, type SecretBox } from "@onedata/store/control";
-import { openWarehouse } from "./databases.ts";
+import { listConnections, putConnection, type SecretBox } from "@onedata/store/control";
+import { openWarehouse, type WarehouseAccess } from "./databases.ts";
 import type { ClientFile, Home } from "./home.ts";
 
 const TENANT = "default";
+/** Of the connection; `databases.ts` names database and role so too. */
+const WAREHOUSE = "warehouse";
 
 export type FirstClient = { readonly client: ClientFile; readonly tenantId: TenantId; readonly isNew: boolean };
 
@@ -29,13 +31,31 @@ export async function openFirstClient(home: Home, store: Store, url: string): Pr
   return { client, tenantId: toTenantId(made.tenantId), isNew: true };
 }
 
-export async function connectWarehouse(serverUrl: string, sql: Store["sql"], tenantId: TenantId, box: SecretBox): Promise<void> {
+/**
+ * The connection `warehouse` to the example database on the embedded server: made with a new tenant, and led to the server again when its port has changed since
+ * (the one of last time may be taken). Left alone when it was removed or leads elsewhere: then it is its owner's.
+ */
+export async function connectWarehouse(
+  serverUrl: string,
+  sql: Store["sql"],
+  { tenantId, isNew }: Pick<FirstClient, "tenantId" | "isNew">,
+  box: SecretBox,
+): Promise<void> {
+  if (!isNew && !(await hasMoved(serverUrl, sql, tenantId))) return;
   const { password, ...config } = await openWarehouse(serverUrl);
   await putConnection(
     sql,
     tenantId,
     { name: "solo" },
     // All its secrets are given: none is kept, for nobody.
-    { name: "warehouse", kind: "postgres", config: JSON.stringify(config), secrets: { password }, box, audienceOf: () => undefined },
+    { name: WAREHOUSE, kind: "postgres", config: JSON.stringify(config), secrets: { password }, box, audienceOf: () => undefined },
   );
+}
+
+async function hasMoved(serverUrl: string, sql: Store["sql"], tenantId: TenantId): Promise<boolean> {
+  const known = (await listConnections(sql, tenantId)).find(({ name }) => name === WAREHOUSE);
+  if (known === undefined) return false;
+  const { host, port, database, user }: Partial<WarehouseAccess> = JSON.parse(known.config);
+  const server = new URL(serverUrl);
+  return host === server.hostname && database === WAREHOUSE && user === WAREHOUSE && port !== Number(server.port);
 }

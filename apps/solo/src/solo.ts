@@ -186,7 +186,7 @@ export async function runSolo(options: SoloOptions, signal: AbortSignal): Promis
     const address = await Promise.race([gateway.address, serving.then(() => Promise.reject(new Error("the gateway stopped before it listened")))]);
     const { client, tenantId, isNew } = await openFirstClient(home, store, address.url);
     if (options.examples) {
-      if (isNew && embedded !== undefined) await connectWarehouse(embedded.url, store.sql, tenantId, box);
+      if (embedded !== undefined) await connectWarehouse(embedded.url, store.sql, { tenantId, isNew }, box);
       const identity = { tenantId, principal: "solo", scopes: allScopes() };
       await applyExamples({
         pipelines: createClient(PipelineServiceDefinition, control, mesh("gateway")),

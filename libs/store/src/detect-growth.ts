@@ -85,8 +85,13 @@ async function tellPipeline(tx: Transaction, groups: readonly Grown[]): Promise<
   const causesBefore = found.causes - groups.filter(isNew).length;
   const fresh = groups.filter(isNew).slice(0, Math.max(0, MAX_CAUSES - causesBefore));
   const larger = groups.filter((group) => !isNew(group)).slice(0, MAX_CAUSES);
+  const chosen = [...fresh, ...larger];
+  const letters = await readLetters(
+    tx,
+    chosen.map(({ last_id }) => last_id),
+  );
   let told = 0;
-  for (const group of [...fresh, ...larger]) told += Number(await tellGroup(tx, what, group));
+  for (const group of chosen) told += Number(await tellGroup(tx, what, group, letters.get(group.last_id)));
   if (fresh.length + larger.length === groups.length) return told;
   const hour = new Date().toISOString().slice(0, 13);
   return told + Number(await notify(tx, { ...what, episode: `causes ${hour}`, topic: "dead_letters.grew", detail: { causes: found.causes } }));
@@ -94,10 +99,20 @@ async function tellPipeline(tx: Transaction, groups: readonly Grown[]): Promise<
 
 type What = { readonly tenantId: TenantId; readonly pipelineId: PipelineId; readonly subject: string };
 
-async function tellGroup(tx: Transaction, what: What, { fingerprint, seen, step, first_id, last_id }: Grown): Promise<boolean> {
-  const [letter] = await tx<LetterRecord[]>`
-    select d.batch_id, d.n, d.version, d.step, d.sink, d.code, d.message, r.src_batch_id, r.src_n
-      from onedata.dead_letters d left join onedata.batch_refs r on r.batch_id = d.batch_id and r.n = d.n where d.id = ${last_id}`;
+/** By id, in one look: however it is planned, it reads the letters once. */
+async function readLetters(tx: Transaction, ids: readonly bigint[]): Promise<ReadonlyMap<bigint, LetterRecord>> {
+  const rows = await tx<LetterRecord[]>`
+    select d.id, d.batch_id, d.n, d.version, d.step, d.sink, d.code, d.message, r.src_batch_id, r.src_n
+      from onedata.dead_letters d left join onedata.batch_refs r on r.batch_id = d.batch_id and r.n = d.n where d.id = any(${`{${ids.join(",")}}`}::bigint[])`;
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
+async function tellGroup(
+  tx: Transaction,
+  what: What,
+  { fingerprint, seen, step, first_id }: Grown,
+  letter: LetterRecord | undefined,
+): Promise<boolean> {
   if (letter === undefined) return false;
   return notify(tx, {
     ...what,
@@ -117,6 +132,7 @@ async function tellGroup(tx: Transaction, what: What, { fingerprint, seen, step,
 }
 
 type LetterRecord = {
+  id: bigint;
   batch_id: bigint;
   n: number;
   src_batch_id: bigint | null;

@@ -2,14 +2,12 @@
 import { spawn } from "node:child_process";
 import { chmodSync, mkdtempSync, readdirSync, statSync } from "node:fs";
 import { createServer, type Server } from "node:http";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Answer, Api } from "../world/api.ts";
 import { waitFor } from "../world/wait-for.ts";
-import { openWorld, removeHome, type World } from "../world/world.ts";
+import { MAIN, openWorld, removeHome, type World } from "../world/world.ts";
 
 let world: World;
 let api: Api;
@@ -142,9 +140,7 @@ describe("a table", () => {
 describe("an operator", () => {
   const start = (env: Record<string, string>): Promise<{ code: number | null; output: string }> =>
     new Promise((resolve) => {
-      const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
-      const main = fileURLToPath(new URL("../../../apps/solo/src/main.ts", import.meta.url));
-      const child = spawn(process.execPath, ["--conditions=source", "--import", tsx, main], { env: { PATH: process.env["PATH"] ?? "", ...env } });
+      const child = spawn(process.execPath, [MAIN.solo], { env: { PATH: process.env["PATH"] ?? "", ...env } });
       let output = "";
       child.stdout.on("data", (chunk) => (output += chunk));
       child.stderr.on("data", (chunk) => (output += chunk));

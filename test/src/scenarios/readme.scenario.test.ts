@@ -3,11 +3,16 @@ import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { promisify } from "node:util";
-import { expect, it } from "vitest";
-import { openWorld } from "../world/world.ts";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { openWorld, type World } from "../world/world.ts";
+
+let world: World;
+beforeAll(async () => {
+  world = await openWorld("solo", { isFirstStart: true });
+});
+afterAll(() => world?.[Symbol.asyncDispose]());
 
 it("answers the README's snippet as the README says", async () => {
-  await using world = await openWorld("solo");
   const readme = readFileSync(new URL("../../../README.md", import.meta.url), "utf8");
   const snippet = /```sh\n([\s\S]*?)```/.exec(readme)?.[1] ?? "";
   expect(snippet).toContain("/v1/pipelines/orders/events");
@@ -24,7 +29,6 @@ it("answers the README's snippet as the README says", async () => {
 });
 
 it("keeps the README's pipeline a valid example", async () => {
-  await using world = await openWorld("solo");
   const readme = readFileSync(new URL("../../../README.md", import.meta.url), "utf8");
   const spec = /```yaml\n([\s\S]*?)```/.exec(readme)?.[1] ?? "";
   const answer = await world.api.send("PUT", "/v1/pipelines/orders?dryRun=true", spec, { "content-type": "application/yaml" });

@@ -8,7 +8,7 @@ describe.each<Profile>(["solo", "cluster"])("the spine (%s)", (profile) => {
   let world: World;
   let api: Api;
   beforeAll(async () => {
-    world = await openWorld(profile);
+    world = await openWorld(profile, { isFirstStart: true });
     api = world.api;
   });
   afterAll(() => world?.[Symbol.asyncDispose]());

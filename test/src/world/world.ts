@@ -4,13 +4,13 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { fileURLToPath } from "node:url";
 import { connect, type Sql } from "@onedata/store";
 import { type Api, type ClientFile, openApi } from "./api.ts";
 import { openExternalDatabase } from "./external-database.ts";
+import { furnish } from "./home-template.ts";
 
 export type Profile = "solo" | "cluster";
 
@@ -42,10 +42,16 @@ export interface World extends AsyncDisposable {
 export type WorldOptions = {
   /** An earlier world's folder: starts on its data. Disposing then leaves it. */
   readonly home?: string;
+  /** An empty home, as a newcomer's; by default one that was started and stopped once before, which takes half the time. */
+  readonly isFirstStart?: boolean;
   readonly env?: Readonly<Record<string, string>>;
 };
 
-const MAIN = { solo: "../../../apps/solo/src/main.ts", cluster: "../../../apps/solo/src/cluster-main.ts" } as const;
+/** As it is deployed: what `tsc -b` has built. */
+export const MAIN: Readonly<Record<Profile, string>> = {
+  solo: fileURLToPath(new URL("../../../apps/solo/dist/main.js", import.meta.url)),
+  cluster: fileURLToPath(new URL("../../../apps/solo/dist/cluster-main.js", import.meta.url)),
+};
 const READY_TIMEOUT_MS = 180_000;
 
 export async function openWorld(profile: Profile, options: WorldOptions = {}): Promise<World> {
@@ -53,8 +59,8 @@ export async function openWorld(profile: Profile, options: WorldOptions = {}): P
   // Started by root, Postgres runs as another user, who must reach its data.
   chmodSync(home, 0o755);
   const external = await openExternalDatabase(home);
-  const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
-  const child = spawn(process.execPath, ["--conditions=source", "--import", tsx, fileURLToPath(new URL(MAIN[profile], import.meta.url))], {
+  if (options.isFirstStart !== true && external === undefined && !existsSync(join(home, "postgres"))) furnish(home);
+  const child = spawn(process.execPath, [MAIN[profile]], {
     env: {
       ...process.env,
       ONEDATA_HOME: home,

@@ -36,9 +36,11 @@ export function addRunCommand(program: Command, open: OpenSession): void {
     .action(async (spec: string, file: string | undefined, options: RunOptions, command: Command) => run(open(command), spec, file, options));
 }
 
+/** The whole engine: commands that call a server do without. (In a function with `await using`, tsc 6.0 would leave these paths as they are.) */
+const importEngine = () => Promise.all([import("../local/pipeline.ts"), import("../local/run-records.ts")]);
+
 async function run({ terminal, out, signal }: Session, spec: string, file: string | undefined, options: RunOptions): Promise<void> {
-  // These bring the whole engine: commands that call a server do without.
-  const [{ openLocalPipeline }, { runRecords }] = await Promise.all([import("../local/pipeline.ts"), import("../local/run-records.ts")]);
+  const [{ openLocalPipeline }, { runRecords }] = await importEngine();
   await using pipeline = await openLocalPipeline(spec, toLocalOptions(options));
   for (const { pointer, detail, line } of pipeline.checked.warnings)
     terminal.stderr.write(`warning: ${line > 0 ? `line ${line}, ` : ""}${pointer}: ${detail}\n`);

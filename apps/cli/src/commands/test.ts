@@ -43,8 +43,11 @@ async function testRemotely({ api }: Session, file: string): Promise<JsonObject[
   return objects(tests);
 }
 
+/** Not in a function with `await using`: tsc 6.0 would leave the path as it is. */
+const importEngine = () => Promise.all([import("../local/pipeline.ts"), import("@onedata/core")]);
+
 async function testLocally(file: string, options: TestOptions, warn: (text: string) => void): Promise<JsonObject[]> {
-  const [{ openLocalPipeline }, { runSpecTests }] = await Promise.all([import("../local/pipeline.ts"), import("@onedata/core")]);
+  const [{ openLocalPipeline }, { runSpecTests }] = await importEngine();
   await using pipeline = await openLocalPipeline(file, toLocalOptions(options));
   for (const { pointer, detail, line } of pipeline.checked.warnings) warn(`${line > 0 ? `line ${line}, ` : ""}${pointer}: ${detail}`);
   return (await runSpecTests(pipeline.subject, pipeline.checked.spec.tests, pipeline.deps)).map((outcome) => ({ ...outcome }));

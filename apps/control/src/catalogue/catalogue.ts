@@ -5,6 +5,8 @@
  * 1. A service that is down keeps what it last said: pipelines that use it can still be read and applied.
  * 2. `onedata.outputs` is the engine's own sink: it is written in the fenced completion, by no service.
  * 3. A refresh never runs twice at once; whoever needs one waits for the one that runs.
+ * 4. What a service offers that has not answered since this process began is not unknown yet: services start beside it, and who applies a pipeline right after a
+ *    start waits for them.
  */
 import type { transformV1 } from "@onedata/contracts";
 import { type Catalogue, type CatalogueEntry, ENGINE, isJsonObject, OneDataError, type OperationDescription } from "@onedata/core";
@@ -21,7 +23,7 @@ export type DescribedService = {
 export type ListedEntry = { readonly kind: CatalogueEntry["kind"]; readonly service: string; readonly operation: transformV1.Operation };
 
 export interface CatalogueReader {
-  /** For the planner. Asks again first when `wanted` names something unknown. */
+  /** For the planner. When `wanted` names something unknown: asks again first, and waits some seconds for services that may be starting. */
   read(wanted?: Iterable<string>): Promise<Catalogue>;
   /** By name. */
   list(): Promise<readonly ListedEntry[]>;
@@ -31,6 +33,11 @@ export interface CatalogueReader {
 }
 
 const DESCRIBE_TIMEOUT_MS = 3_000;
+/** A service that has not answered by then since this process began is away, not starting. */
+const START_LIMIT_MS = 60_000;
+/** Less than the time a caller has for applying a pipeline. */
+const PATIENCE_MS = 20_000;
+const LOOK_MS = 100;
 
 const OUTPUTS: transformV1.Operation = {
   name: "onedata.outputs",
@@ -52,6 +59,7 @@ export function createCatalogue(services: readonly DescribedService[], { minAgeM
   let catalogue: Catalogue = new Map();
   let refreshing: Promise<void> | undefined;
   let refreshedAtMs = Number.NEGATIVE_INFINITY;
+  const startedAtMs = nowMs();
 
   const ask = async (service: DescribedService): Promise<void> => {
     try {
@@ -80,8 +88,14 @@ export function createCatalogue(services: readonly DescribedService[], { minAgeM
     unreachable,
     refresh: () => (refreshing ??= refresh().finally(() => (refreshing = undefined))),
     async read(wanted = []) {
-      const isMissing = refreshedAtMs === Number.NEGATIVE_INFINITY || [...wanted].some((name) => !catalogue.has(name));
-      if (isMissing && nowMs() - refreshedAtMs > minAgeMs) await reader.refresh();
+      const names = [...wanted];
+      const isKnown = (): boolean => refreshedAtMs !== Number.NEGATIVE_INFINITY && names.every((name) => catalogue.has(name));
+      const endMs = Math.min(nowMs() + PATIENCE_MS, startedAtMs + START_LIMIT_MS);
+      if (!isKnown() && nowMs() - refreshedAtMs > minAgeMs) await reader.refresh();
+      while (!isKnown() && answers.size < services.length && nowMs() < endMs) {
+        await new Promise((later) => setTimeout(later, LOOK_MS));
+        await reader.refresh();
+      }
       return catalogue;
     },
     async list() {

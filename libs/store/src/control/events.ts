@@ -7,10 +7,11 @@
  *
  * Lists of events are `event-lists.ts`.
  */
-import { type EventId, OneDataError, type TenantId, toBatchId } from "@onedata/core";
+import { type EventId, type TenantId, toBatchId } from "@onedata/core";
 import type { Sql } from "../connection.ts";
 import { editedPayload } from "./edited-payload.ts";
 import { type EventWait, readWaits } from "./event-wait.ts";
+import { findOld } from "./find-old.ts";
 import { getPipeline } from "./pipelines.ts";
 import { toArray } from "./sql-array.ts";
 
@@ -57,12 +58,9 @@ export type EventRow = {
   readonly waitN: number;
 };
 
+/** Throws `event.not_found`, or `store.busy` while retention has it out of sight. */
 export async function getEvent(sql: Sql, tenantId: TenantId, id: EventId): Promise<EventRow> {
-  const [event] = await sql<EventRecord[]>`
-    select e.payload, (${editedPayload(sql, tenantId, { batchId: sql`e.batch_id`, n: sql`e.n` })}) as edited, e.ordering_key, encode(substr(e.trace, 1, 16), 'hex') as trace_id, onedata.time_of(b.id) as captured_at, b.import_id, coalesce(p.name, '') as pipeline
-      from onedata.batches b join onedata.events e on e.batch_id = b.id and e.n = ${id.n} left join onedata.pipelines p on p.id = b.pipeline_id
-     where b.id = ${id.batchId} and b.tenant_id = ${tenantId} and b.kind = 'capture'`;
-  if (event === undefined) throw new OneDataError("event.not_found", `no event with this id; it may be older than the retention`);
+  const event = await findOld(sql, id.batchId, async () => (await readEvent(sql, tenantId, id))[0]);
   const replays = await sql<{ batch_id: bigint; n: number }[]>`
     select r.batch_id, r.n from onedata.batch_refs r join onedata.batches b on b.id = r.batch_id and b.kind = 'replay'
      where r.src_batch_id = ${id.batchId} and r.src_n = ${id.n} and b.tenant_id = ${tenantId} order by r.batch_id desc limit 50`;
@@ -99,6 +97,11 @@ export async function getEvent(sql: Sql, tenantId: TenantId, id: EventId): Promi
     waitN: places.at(-1)?.n ?? id.n,
   };
 }
+
+const readEvent = (sql: Sql, tenantId: TenantId, id: EventId) => sql<EventRecord[]>`
+  select e.payload, (${editedPayload(sql, tenantId, { batchId: sql`e.batch_id`, n: sql`e.n` })}) as edited, e.ordering_key, encode(substr(e.trace, 1, 16), 'hex') as trace_id, onedata.time_of(b.id) as captured_at, b.import_id, coalesce(p.name, '') as pipeline
+    from onedata.batches b join onedata.events e on e.batch_id = b.id and e.n = ${id.n} left join onedata.pipelines p on p.id = b.pipeline_id
+   where b.id = ${id.batchId} and b.tenant_id = ${tenantId} and b.kind = 'capture'`;
 
 type Place = { readonly batch_id: bigint; readonly n: number };
 

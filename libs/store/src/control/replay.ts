@@ -18,6 +18,7 @@ import {
   resolveOwner,
   resolvePipeline,
 } from "./dead-letter-filter.ts";
+import { findOld } from "./find-old.ts";
 import { lastVerdict, lockLists, toStoredFilter } from "./job-list.ts";
 import { getJob, insertJob, type JobRow, nextGeneration } from "./jobs.ts";
 import { getPipeline, type PipelineRow } from "./pipelines.ts";
@@ -136,10 +137,10 @@ export async function startEventReplay(
 }
 
 async function pipelineOfEvent(tx: Transaction, tenantId: TenantId, event: EventId): Promise<string> {
-  const [row] = await tx<{ name: string | null }[]>`
+  const read = () => tx<{ name: string | null }[]>`
     select p.name from onedata.batches b join onedata.events e on e.batch_id = b.id and e.n = ${event.n} left join onedata.pipelines p on p.id = b.pipeline_id
      where b.id = ${event.batchId} and b.tenant_id = ${tenantId} and b.kind = 'capture'`;
-  if (row === undefined) throw new OneDataError("event.not_found", "no event with this id; it may be older than the retention");
+  const row = await findOld(tx, event.batchId, async () => (await read())[0]);
   if (row.name === null) throw new OneDataError("pipeline.not_found", "the event's pipeline was deleted");
   return row.name;
 }

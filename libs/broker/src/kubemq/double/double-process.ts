@@ -15,11 +15,10 @@ export interface KubemqDoubleProcess extends ServerProcess {
 export async function openKubemqDoubleProcess(): Promise<KubemqDoubleProcess> {
   const folder = await mkdtemp(join(tmpdir(), "onedata-kubemq-double-"));
   const port = await freePort();
-  const main = fileURLToPath(import.meta.url).replace(/double-process\.(ts|js)$/, "main.$1");
-  const runtime = main.endsWith(".ts") ? ["--conditions=source", "--import", import.meta.resolve("tsx")] : [];
+  const main = fileURLToPath(new URL("../../../dist/kubemq/double/main.js", import.meta.url));
   const server = await openServerProcess({
     path: process.execPath,
-    args: [...runtime, main, "--port", String(port), "--store", join(folder, "store")],
+    args: [main, "--port", String(port), "--store", join(folder, "store")],
     url: `kubemq://127.0.0.1:${port}`,
     folder,
     answers: async () => (await pingKubemq(port)) !== undefined,
