@@ -1,108 +1,37 @@
 /** Files of file sinks against a real Postgres: each output once, whatever dies and whoever else is at work. */
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type BatchId, type Clock, formatEventId, type PipelineId, type TenantId } from "@onedata/core";
-import { createLogger } from "@onedata/mesh";
-import { connect, openExportSession, openStore, type Sql, type Store } from "@onedata/store";
+import { type BatchId, formatEventId } from "@onedata/core";
+import { connect, type Store } from "@onedata/store";
 import { removeDrained } from "@onedata/store/control";
-import { askErasure, dropDays, eraseTenants, retentionProblems } from "@onedata/store/retention";
-import { ageEvent, createTestPipeline, createTestTenant, openTestDatabase, type TestDatabase } from "@onedata/store/testing";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { createExportRunner, type ExportRunnerOptions } from "./export-runner.ts";
+import { dropDays, retentionProblems } from "@onedata/store/retention";
+import { ageEvent, type TestDatabase } from "@onedata/store/testing";
+import { describe, expect, it } from "vitest";
+import {
+  addVersion,
+  complete,
+  files,
+  hasty,
+  jsonOf,
+  numbers,
+  pipelineOf,
+  sinkOf,
+  sorted,
+  start,
+  still,
+  table,
+  until,
+  useExports,
+  written,
+} from "./export-testing.ts";
 
-const DAY_MS = 86_400_000;
 let database: TestDatabase;
 let store: Store;
 let folder: string;
 let lines: string[];
+useExports((made) => ({ database, store, folder, lines } = made));
 
-beforeAll(async () => {
-  database = await openTestDatabase();
-  store = openStore(database.url);
-});
-afterAll(async () => {
-  await store[Symbol.asyncDispose]();
-  await database[Symbol.asyncDispose]();
-});
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "onedata-exports-"));
-  lines = [];
-});
-afterEach(() => rm(folder, { recursive: true, force: true }));
-
-const still: Clock = { now: () => 0 };
-/** Every look is a minute later: files are finished at once, and there are many. */
-const hasty = (): Clock => {
-  let minutes = 0;
-  return { now: () => ++minutes * 60_000 };
-};
-const quick: ExportRunnerOptions = { discoverMs: 20, pollMs: 5, mostPollMs: 20, retryMs: 5, mostRetryMs: 40, takeOverMs: 100 };
-
-function start(clock: Clock = still, options: ExportRunnerOptions = {}): { stop(): Promise<void> } {
-  const log = createLogger({ name: "test", write: (line) => lines.push(line), pretty: false });
-  const controller = new AbortController();
-  const running = createExportRunner({ store, folder, log, clock }, { ...quick, ...options }).run(controller.signal);
-  return {
-    async stop() {
-      controller.abort();
-      await running;
-    },
-  };
-}
-
-const sinkOf = (id: string, kind: string, config: object) => ({ id, kind, service: "engine", config, configHash: "h", inputs: [] });
-const files = (path: string, more: object = {}) => sinkOf("files", "file.ndjson", { path, maxMinutes: 1, ...more });
-const table = sinkOf("table", "onedata.outputs", {});
-const planOf = (...sinks: object[]) => ({ route: "", stages: [], sinks });
-
-async function pipelineOf(...sinks: object[]): Promise<{ pipelineId: PipelineId; name: string; tenant: string; tenantId: TenantId }> {
-  const { pipelineId, tenantId } = await createTestPipeline(store.sql, { name: `p${++made}`, plan: planOf(...sinks) });
-  const [row] = await store.sql<{ name: string }[]>`select name from onedata.tenants where id = ${tenantId}`;
-  return { pipelineId, name: `p${made}`, tenant: row?.name ?? "", tenantId };
-}
-let made = 0;
-
-async function addVersion(pipelineId: PipelineId, version: number, ...sinks: object[]): Promise<void> {
-  await store.sql`insert into onedata.pipeline_versions (pipeline_id, version, hash, spec, plan, route)
-    values (${pipelineId}, ${version}, 'h', '{}', ${JSON.stringify(planOf(...sinks))}::text::json, '')`;
-}
-
-/** As a completion writes it. */
-async function complete(
-  sql: Sql,
-  pipelineId: PipelineId,
-  { version = 1, place = 0, jsons }: { version?: number; place?: number; jsons: readonly string[] },
-) {
-  await sql`
-    with run as (
-      insert into onedata.runs (batch_id, attempt, run_id, version, started_at, outcome)
-      values (onedata.next_id(), 1, gen_random_uuid(), ${version}, now(), 'final') returning batch_id)
-    insert into onedata.outputs (batch_id, attempt, sink, pipeline_id, ordinals, payloads, bytes)
-    select batch_id, 1, ${place}::smallint, ${pipelineId}, ${`{${jsons.map((_, i) => i).join(",")}}`}::int[], ${jsons.join("\u001e")}, ${jsons.join("").length} from run`;
-}
-const numbers = (from: number, count: number): number[] => Array.from({ length: count }, (_, i) => from + i);
-const jsonOf = (i: number): string => `{"i":${i}}`;
-
-async function written(tenant: string, path: string): Promise<{ names: string[]; values: number[] }> {
-  const names = (await readdir(join(folder, tenant, path)).catch(() => [])).filter((name) => !name.startsWith(".")).sort();
-  const texts = await Promise.all(names.map((name) => readFile(join(folder, tenant, path, name), "utf8")));
-  const values = texts
-    .join("")
-    .split("\n")
-    .filter((line) => line !== "");
-  return { names, values: values.map((line): number => JSON.parse(line).i) };
-}
-async function until<T>(what: string, read: () => Promise<T>, holds: (value: T) => boolean): Promise<T> {
-  const deadline = performance.now() + 20_000;
-  for (;;) {
-    const value = await read();
-    if (holds(value)) return value;
-    if (performance.now() > deadline) throw new Error(`still not: ${what}; last: ${JSON.stringify(value)}\n${lines.slice(-5).join("")}`);
-    await new Promise((done) => setTimeout(done, 10));
-  }
-}
-const sorted = (values: readonly number[]): number[] => [...values].sort((a, b) => a - b);
+const DAY_MS = 86_400_000;
 
 describe("the export runner", () => {
   it("loses nothing when it was away for longer than results are kept: they are held until a file has them", async () => {
@@ -375,98 +304,5 @@ describe("the export runner", () => {
     const sheets = (await readdir(join(folder, tenant, "out"))).filter((entry) => entry.endsWith(".csv")).sort();
     const texts = await Promise.all(sheets.map((sheet) => readFile(join(folder, tenant, "out", sheet), "utf8")));
     expect(texts.map((text) => text.replace(/^i\r\n/, "")).join("")).toBe("2\r\n3\r\n");
-  });
-});
-
-describe("erasing a tenant", () => {
-  const now = { graceSeconds: 0 };
-  const isThere = (path: string): Promise<boolean> =>
-    stat(path).then(
-      () => true,
-      () => false,
-    );
-  async function askToErase(tenant: string): Promise<() => ReturnType<typeof askErasure>> {
-    const operator = await createTestTenant(store.sql, `operators of ${tenant}`);
-    const ask = () => askErasure(store.sql, operator, { name: "operator" }, tenant);
-    await ask();
-    return ask;
-  }
-  const eraseAnd = (ask: () => ReturnType<typeof askErasure>) => async () => {
-    await eraseTenants(store.sql, now);
-    return ask();
-  };
-  /** Until all is gone but the files. */
-  const untilFilesAreDue = (ask: () => ReturnType<typeof askErasure>) =>
-    until("its rows are gone", eraseAnd(ask), ({ waitingFor }) => waitingFor.includes("load process"));
-
-  it("removes its folder, whatever is in it, and nothing that a link leads to; a new tenant of that name finds it empty", async () => {
-    const { pipelineId, tenant } = await pipelineOf(files("out/ship"));
-    const other = await pipelineOf(files("out"));
-    await complete(store.sql, pipelineId, { jsons: ['{"secret":"4711"}'] });
-    await complete(store.sql, other.pipelineId, { jsons: [jsonOf(1)] });
-    const running = start(hasty());
-    await until(
-      "written",
-      () => written(tenant, "out/ship"),
-      ({ names }) => names.length > 0,
-    );
-    await until(
-      "written",
-      () => written(other.tenant, "out"),
-      ({ names }) => names.length > 0,
-    );
-    const outside = join(folder, "outside");
-    await mkdir(outside);
-    await writeFile(join(outside, "kept"), "kept");
-    await symlink(outside, join(folder, tenant, "link"));
-    await writeFile(join(folder, tenant, "out/ship/.left.part"), '{"secret":"4711"}');
-
-    const ask = await askToErase(tenant);
-    await until("erased", eraseAnd(ask), ({ state }) => state === "erased");
-    expect(await isThere(join(folder, tenant))).toBe(false);
-    expect(await readdir(outside)).toEqual(["kept"]);
-    expect((await written(other.tenant, "out")).values).toEqual([1]);
-
-    const tenantId = await createTestTenant(store.sql, tenant);
-    const again = await createTestPipeline(store.sql, { tenantId, name: "p", plan: planOf(files("out/ship")) });
-    await complete(store.sql, again.pipelineId, { jsons: [jsonOf(2)] });
-    await until(
-      "written anew",
-      () => written(tenant, "out/ship"),
-      ({ values }) => values.length > 0,
-    );
-    expect((await written(tenant, "out/ship")).values).toEqual([2]);
-    await running.stop();
-  });
-
-  it("waits for a load process, and goes on where one was killed", async () => {
-    const { pipelineId, tenant } = await pipelineOf(files("out"));
-    await complete(store.sql, pipelineId, { jsons: [jsonOf(1)] });
-    const first = start(hasty());
-    await until(
-      "written",
-      () => written(tenant, "out"),
-      ({ names }) => names.length > 0,
-    );
-    await first.stop();
-    const ask = await askToErase(tenant);
-    expect(await untilFilesAreDue(ask)).toMatchObject({ state: "erasing" });
-    expect(await isThere(join(folder, tenant, "out"))).toBe(true);
-
-    // One that holds the lock and dies before it has said that it is done.
-    const dying = openStore(database.url);
-    const session = openExportSession(dying);
-    const [erased] = (await session.readErasedTenants()).filter(({ name }) => name === tenant);
-    if (erased === undefined) throw new Error("nothing is due");
-    expect(await session.lockTenant(erased.tenantId)).toBeDefined();
-    await rm(join(folder, tenant, "out"), { recursive: true });
-    const second = start();
-    expect(await eraseTenants(store.sql, now)).toBe(1);
-    expect(await ask()).toMatchObject({ state: "erasing" });
-    await session[Symbol.asyncDispose]();
-    await dying[Symbol.asyncDispose]();
-    await until("erased", eraseAnd(ask), ({ state }) => state === "erased");
-    expect(await isThere(join(folder, tenant))).toBe(false);
-    await second.stop();
   });
 });

@@ -90,7 +90,9 @@ describe("rows of a table", () => {
         if (row?.open === 0) return row.n;
       }
     };
-    const cost = async (keys: readonly string[]): Promise<number> => {
+    // Autovacuum commits now and then, too.
+    const cost = async (keys: readonly string[]): Promise<number> => Math.min(await costOnce(keys), await costOnce(keys), await costOnce(keys));
+    const costOnce = async (keys: readonly string[]): Promise<number> => {
       const before = await figures();
       {
         await using lookups = createPostgresLookups();
