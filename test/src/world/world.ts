@@ -68,7 +68,8 @@ export async function openWorld(profile: Profile, options: WorldOptions = {}): P
       ...(external === undefined ? {} : { ONEDATA_DATABASE: external.url }),
       ...options.env,
     },
-    stdio: ["ignore", "pipe", "pipe"],
+    // The channel ends it with whoever started it: a test that fails midway, too.
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
   });
   let output = "";
   child.stdout?.on("data", (chunk: Buffer) => (output += chunk.toString()));
