@@ -11,6 +11,7 @@
 import type { transformV1 } from "@onedata/contracts";
 import { type Catalogue, type CatalogueEntry, ENGINE, isJsonObject, OneDataError, type OperationDescription } from "@onedata/core";
 import { parseJson } from "@onedata/formats";
+import { START_LIMIT_MS } from "./tell-unreachable.ts";
 
 /** One service to ask, whatever it serves. */
 export type DescribedService = {
@@ -33,8 +34,6 @@ export interface CatalogueReader {
 }
 
 const DESCRIBE_TIMEOUT_MS = 3_000;
-/** A service that has not answered by then since this process began is away, not starting. */
-const START_LIMIT_MS = 60_000;
 /** Less than the time a caller has for applying a pipeline. */
 const PATIENCE_MS = 20_000;
 const LOOK_MS = 100;

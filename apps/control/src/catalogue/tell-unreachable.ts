@@ -1,8 +1,8 @@
 /** Services that do not describe themselves, in the log: nothing while they may still be starting, for they start beside this process. */
 import type { Logger } from "@onedata/mesh";
 
-/** A worker or a machine that loads its modules from source on a busy machine takes this long at most. */
-const START_LIMIT_MS = 60_000;
+/** Services start beside control. A worker or a machine that loads its modules from source on a busy machine takes this long at most; later it is away, not starting. */
+export const START_LIMIT_MS = 60_000;
 
 /** Told after each look, by address what is wrong. A service that has answered once, and one that is still silent after a minute, gets a warning. */
 export function createUnreachableTeller(log: Pick<Logger, "warn">, nowMs = () => performance.now()) {
