@@ -2,7 +2,7 @@
  * The Postgres that tests share: one server per OS user and machine, in the temp folder, started by whoever comes first and stopped by whoever leaves last.
  *
  * Invariants: starting, stopping and making the template happen under one file lock; each user of the server leaves its pid in `users/`, and the server
- * stops only when none of them lives. fsync is off here and nowhere else.
+ * stops only when none of them lives. Workers of a test run count as that run, which outlives them. fsync is off here and nowhere else.
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -22,14 +22,22 @@ export function readTestServerUrl(): string | undefined {
   return url === "" ? undefined : url;
 }
 
+/** The pid of the test run that this process works for; workers inherit it. */
+const RUN = "ONEDATA_TEST_RUN";
+
 /** Starts or joins the server. Returns its superuser URL and the name of a migrated template database. */
 export function joinTestServer(overrideUrl: string | undefined): Promise<{ url: string; template: string }> {
   return locked(async () => {
     mkdirSync(join(FOLDER, "users"), { recursive: true });
-    writeFileSync(join(FOLDER, "users", String(process.pid)), "");
+    writeFileSync(join(FOLDER, "users", process.env[RUN] ?? String(process.pid)), "");
     const url = overrideUrl ?? (await openServer()).url;
     return { url, template: await makeTemplate(url) };
   });
+}
+
+/** For the process of a test run, before it starts its workers. */
+export function beginTestRun(): void {
+  process.env[RUN] = String(process.pid);
 }
 
 /** Takes this process off the list and stops the server when it was the last. */
