@@ -2,7 +2,7 @@
  * Engines on a real database, and a service in memory that computes over what it is sent and fails as a test tells it to. For tests.
  * Time that lanes and batches wait is skipped in the database, whose clock decides.
  */
-import { OneDataError, type PipelineId, type Plan, raceSignal, type TenantId } from "@onedata/core";
+import { type ErrorCode, OneDataError, type PipelineId, type Plan, raceSignal, type TenantId } from "@onedata/core";
 import { type CaptureTarget, captureGroup, openStore, type Store } from "@onedata/store";
 import { createTestPipeline, openTestDatabase, type TestPipelineOptions } from "@onedata/store/testing";
 import { createEngine, type Engine, type EngineOptions } from "./engine.ts";
@@ -23,6 +23,9 @@ export const planOf = (more: Partial<Plan> = {}): Plan => ({
   sinks: [{ id: "out", kind: "onedata.outputs", service: "engine", config: {}, configHash: "h", inputs: [0] }],
   ...more,
 });
+
+/** A sink that a load service writes. */
+export const LOAD_SINK = { id: "table", kind: "x", service: "load", config: {}, configHash: "h", inputs: [0] };
 
 /** 13 is filtered, 17 fails, 19 asks for a retry. */
 export type ServiceRules = {
@@ -238,3 +241,14 @@ export async function until(what: string, condition: () => Promise<boolean> | bo
 }
 
 export const range = (count: number, from = 100): number[] => Array.from({ length: count }, (_, i) => from + i);
+
+/** What a test service answers, told to. */
+export const fail = (code: ErrorCode, message = "told to"): never => {
+  throw new OneDataError(code, message);
+};
+
+/** For `until`: nothing of the pipeline is in the queue any more. */
+export const isEmpty =
+  (pipeline: { waiting(): Promise<number> }): (() => Promise<boolean>) =>
+  async () =>
+    (await pipeline.waiting()) === 0;

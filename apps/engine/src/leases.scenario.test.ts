@@ -1,6 +1,6 @@
 import { untilServerIsOld } from "@onedata/store/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createTestService, type EngineWorld, openEngineWorld, planOf, range, type TestPipeline, until } from "./engine-world.ts";
+import { createTestService, type EngineWorld, LOAD_SINK, openEngineWorld, planOf, range, type TestPipeline, until } from "./engine-world.ts";
 
 let world: EngineWorld;
 beforeAll(async () => {
@@ -8,8 +8,6 @@ beforeAll(async () => {
   await untilServerIsOld(world.store);
 });
 afterAll(() => world[Symbol.asyncDispose]());
-
-const LOAD_SINK = { id: "table", kind: "x", service: "load", config: {}, configHash: "h", inputs: [0] };
 
 /** The first call with this value waits until it is let go; later ones go through. */
 function hangOnce(value: number): { rule: (values: readonly number[]) => Promise<void>; hangs: () => boolean; letGo: () => void } {
